@@ -1,0 +1,1 @@
+//! Custom resource types of the mail relay operator: the API and its manual.

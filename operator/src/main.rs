@@ -1,0 +1,3 @@
+//! Reconciles SmtpRelay, SendingDomain and SmtpCredential into relay workloads.
+
+fn main() {}

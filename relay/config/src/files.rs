@@ -1,0 +1,237 @@
+//! Reading the main file, its buckets and the PEM files that it names, in one consistent pass.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::{BUCKETS, Bucket, Config, ConfigError, ConfigHash, bucket_file};
+
+/// Largest file read, in octets: what a Secret can hold, doubled for files written by hand.
+pub const FILE_LIMIT: u64 = 2 * 1024 * 1024;
+
+/// Name of the main file that the operator renders.
+pub const MAIN_FILE: &str = "relay.json";
+
+/// Where files come from: a directory, or a map in a test or in the operator.
+pub trait Source {
+    /// The content of `path`, or `None` when there is no such file.
+    fn get(&self, path: &Path) -> Result<Option<Vec<u8>>, ConfigError>;
+}
+
+impl Source for BTreeMap<PathBuf, Vec<u8>> {
+    fn get(&self, path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+        Ok(BTreeMap::get(self, path).cloned())
+    }
+}
+
+/// Files below a directory.
+struct Directory<'a>(&'a Path);
+
+impl Source for Directory<'_> {
+    fn get(&self, path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+        let path = self.0.join(path);
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.clone(),
+            source,
+        };
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut content = Vec::new();
+        file.take(FILE_LIMIT + 1)
+            .read_to_end(&mut content)
+            .map_err(unreadable)?;
+        let size = content.len() as u64;
+        if size > FILE_LIMIT {
+            return Err(ConfigError::TooLarge {
+                path,
+                size,
+                limit: FILE_LIMIT,
+            });
+        }
+        Ok(Some(content))
+    }
+}
+
+/// A configuration with everything it refers to.
+#[derive(Clone, Debug)]
+pub struct ConfigFiles {
+    /// Validated, with the domains and credentials of all buckets added.
+    pub config: Config,
+    /// PEM files by the path that the configuration gives them.
+    pub pem: BTreeMap<PathBuf, Vec<u8>>,
+    /// Hash over all files.
+    pub hash: ConfigHash,
+}
+
+/// Reads the main file at `path` and all that it names, relative to its directory.
+///
+/// In a cluster the directory is a mounted volume that the kubelet swaps by one symbolic link;
+/// the link is resolved once here, so that all files come from one generation.
+pub fn read(path: &Path) -> Result<ConfigFiles, ConfigError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let generation = directory.join("..data");
+    let directory = fs::canonicalize(&generation).unwrap_or_else(|_| directory.to_path_buf());
+    let name = path.file_name().map(PathBuf::from).unwrap_or_default();
+    parse_files(&name, &Directory(&directory))
+}
+
+/// As [`read`], from any source. Pure when the source is.
+pub fn parse_files(name: &Path, source: &dyn Source) -> Result<ConfigFiles, ConfigError> {
+    let mut hash = ConfigHash::builder();
+    let main = required(source, name)?;
+    hash.add(name, &main);
+    let mut config: Config = parse(name, &main)?;
+    if let Some(directory) = config.buckets.clone() {
+        for index in 0..BUCKETS {
+            let path = directory.join(bucket_file(index));
+            let Some(content) = source.get(&path)? else {
+                continue;
+            };
+            hash.add(&path, &content);
+            let bucket: Bucket = parse(&path, &content)?;
+            config.domains.extend(bucket.domains);
+            config.credentials.extend(bucket.credentials);
+        }
+    }
+    config.validate()?;
+    let mut pem = BTreeMap::new();
+    for path in config.pem_files() {
+        let content = required(source, &path)?;
+        hash.add(&path, &content);
+        pem.insert(path, content);
+    }
+    Ok(ConfigFiles {
+        config,
+        pem,
+        hash: hash.finish(),
+    })
+}
+
+fn required(source: &dyn Source, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    source.get(path)?.ok_or_else(|| ConfigError::Unreadable {
+        path: path.to_path_buf(),
+        source: std::io::ErrorKind::NotFound.into(),
+    })
+}
+
+/// JSON by the name's ending, YAML otherwise.
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, content: &[u8]) -> Result<T, ConfigError> {
+    let result = if path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
+        serde_json::from_slice(content).map_err(|error| error.to_string())
+    } else {
+        serde_yaml::from_slice(content).map_err(|error| error.to_string())
+    };
+    result.map_err(|message| ConfigError::Malformed {
+        path: path.to_path_buf(),
+        message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(files: &[(&str, &str)]) -> BTreeMap<PathBuf, Vec<u8>> {
+        files
+            .iter()
+            .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()))
+            .collect()
+    }
+
+    const MAIN: &str = r#"{"version":1,"relay":"mail/outbox","hostname":"outbox.example","buckets":"buckets",
+        "listeners":[{"name":"submission","address":"127.0.0.1:2525","tls":"None"}]}"#;
+
+    #[test]
+    fn domains_of_buckets_join_those_of_the_main_file() {
+        let files = source(&[
+            ("relay.json", MAIN),
+            (
+                "buckets/07.json",
+                r#"{"domains":[{"name":"shop.example","senders":["shop/*"]}]}"#,
+            ),
+        ]);
+        let read = parse_files(Path::new("relay.json"), &files).unwrap();
+        assert_eq!(read.config.domains[0].name, "shop.example");
+    }
+
+    #[test]
+    fn any_change_of_any_file_changes_the_hash() {
+        let hash = |bucket: &str| {
+            let files = source(&[("relay.json", MAIN), ("buckets/07.json", bucket)]);
+            parse_files(Path::new("relay.json"), &files)
+                .unwrap()
+                .hash
+                .to_string()
+        };
+        assert_eq!(hash("{}"), hash("{}"));
+        assert_ne!(hash("{}"), hash("{ }"));
+        assert_eq!(hash("{}").len(), 64);
+    }
+
+    #[test]
+    fn a_fault_names_its_file_or_field_and_the_remedy() {
+        let rows = [
+            (MAIN.replace("\"version\":1", "\"version\":2"), "version: 2 is not known"),
+            (MAIN.replace("hostname", "hostnam"), "relay.json: unknown field `hostnam`"),
+            (MAIN.replace("None", "StartTls"), "tls: is missing; listener \"submission\" needs a certificate"),
+            (
+                MAIN.replace("\"None\"", "\"None\",\"authentication\":\"None\""),
+                "listeners[0].clients: is empty; without authentication",
+            ),
+            (MAIN.replace("outbox.example", "out box"), "hostname: \"out box\" is not a host name"),
+            (MAIN.replace("127.0.0.1:2525", "here"), "relay.json: invalid socket address"),
+            (MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"recipients\":5}"), "limits.recipients: 5 is less than 100"),
+            (
+                MAIN.replace(
+                    "\"buckets\":\"buckets\"",
+                    "\"delivery\":{\"smarthosts\":[{\"host\":\"smart.example\",\"port\":25,\"tls\":\"None\",\
+                     \"authentication\":{\"username\":\"u\",\"password\":\"hunter2\"}}]}",
+                ),
+                "delivery.smarthosts[0].tls: is None, which would send the password in clear text",
+            ),
+        ];
+        for (text, expected) in rows {
+            let error = parse_files(Path::new("relay.json"), &source(&[("relay.json", &text)]))
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(expected), "{error}\nnot {expected}");
+            assert!(!error.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn yaml_is_read_where_a_person_writes() {
+        let text = "version: 1\nrelay: laptop\nhostname: laptop.example\nlisteners:\n\
+                    - {name: local, address: '127.0.0.1:2525', tls: None}\n\
+                    delivery:\n  retry: {initial: 5s, maximum: 1m}\n";
+        let read = parse_files(Path::new("relay.yaml"), &source(&[("relay.yaml", text)])).unwrap();
+        assert_eq!(
+            read.config.delivery.retry.initial,
+            crate::Duration::from_secs(5)
+        );
+    }
+
+    #[test]
+    fn a_missing_certificate_file_is_named() {
+        let text = MAIN.replace(
+            "\"buckets\":\"buckets\"",
+            r#""tls":{"certificate":"tls/tls.crt","key":"tls/tls.key"}"#,
+        );
+        let error =
+            parse_files(Path::new("relay.json"), &source(&[("relay.json", &text)])).unwrap_err();
+        assert!(
+            error.to_string().starts_with("tls/tls.crt: cannot be read"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,423 @@
+//! The shape of the configuration. Every field has its unit and default in its comment; unknown
+//! fields are refused, so that a misspelt one is an error and not a silent default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cidr, Duration, Secret};
+
+/// The only version of the format so far.
+pub const VERSION: u32 = 1;
+
+/// The whole configuration of one relay; the same for all of its shards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Format version; must be [`VERSION`].
+    pub version: u32,
+    /// Name of the relay in logs and in the banner, `namespace/name` in a cluster.
+    pub relay: String,
+    /// Host name for the banner, `EHLO` and `Received` (RFC 5321 section 2.3.5).
+    pub hostname: String,
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Certificate for listeners with TLS. Required as soon as one listener uses TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<CertificateFiles>,
+    /// Bounds on what one client may ask for.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where and how accepted messages are kept.
+    #[serde(default)]
+    pub queue: QueueSettings,
+    /// How messages leave.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// Name servers; the system's `resolv.conf` when empty.
+    #[serde(default)]
+    pub dns: Dns,
+    /// Plain HTTP for `/healthz`, `/readyz` and `/metrics`.
+    #[serde(default)]
+    pub health: Health,
+    /// HTTPS with client certificates for the operator; absent without a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Directory of bucket files beside the main file ([`crate::bucket_file`]); absent when all
+    /// domains and credentials stand in the main file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<PathBuf>,
+    /// Sending domains. Those of the buckets are added when the files are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
+    /// Credentials. Those of the buckets are added when the files are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+}
+
+/// One address on which clients submit mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listener {
+    /// Unique name, used in logs and metrics.
+    pub name: String,
+    /// Address to bind, such as `[::]:10587` or `127.0.0.1:2525`.
+    pub address: SocketAddr,
+    /// How the connection is encrypted.
+    pub tls: ListenerTls,
+    /// Whether clients must authenticate.
+    #[serde(default)]
+    pub authentication: Authentication,
+    /// Offer `AUTH` on connections without TLS. Default false: a password in clear text is read by
+    /// whoever shares the network.
+    #[serde(default)]
+    pub cleartext_authentication: bool,
+    /// Client networks that may connect; all when empty. Must not be empty with
+    /// `authentication: None`, which would be an open relay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<Cidr>,
+}
+
+/// Encryption of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenerTls {
+    /// Clear text only; `STARTTLS` is not offered.
+    None,
+    /// Clear text upgraded by `STARTTLS` (RFC 3207).
+    StartTls,
+    /// TLS from the first octet (RFC 8314 section 3.3).
+    Implicit,
+}
+
+/// Whether a listener wants `AUTH` before `MAIL`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Authentication {
+    /// `MAIL` without `AUTH` is refused with 530 5.7.0.
+    #[default]
+    Required,
+    /// `AUTH` is offered; without it the connection counts as anonymous and may relay nothing
+    /// unless its address is in `clients`.
+    Optional,
+    /// `AUTH` is not offered; the client's address must be in `clients`.
+    None,
+}
+
+/// PEM files, relative to the directory of the main file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// Chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key of the leaf, PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Bounds on clients. All have defaults that suit an application relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest message in octets, announced as `SIZE` (RFC 1870). Default 26214400 (25 MiB).
+    pub message_bytes: u64,
+    /// Recipients of one message. Default 1000; RFC 5321 section 4.5.3.1.8 asks for at least 100.
+    pub recipients: u32,
+    /// Sessions at one time over all listeners. Default 1000; one more is answered 421.
+    pub connections: u32,
+    /// Octets of messages that are being received at one time, over all sessions. Default
+    /// 134217728 (128 MiB); a message that does not fit is answered 452.
+    pub receiving_bytes: u64,
+    /// A session without a command for this long is closed with 421. Default 5m (RFC 5321 section
+    /// 4.5.3.2.7).
+    pub idle_timeout: Duration,
+    /// Time that open transactions get to finish when the relay stops. Default 25s.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 25 * 1024 * 1024,
+            recipients: 1000,
+            connections: 1000,
+            receiving_bytes: 128 * 1024 * 1024,
+            idle_timeout: Duration::from_secs(300),
+            shutdown_grace: Duration::from_secs(25),
+        }
+    }
+}
+
+/// The durable queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct QueueSettings {
+    /// Directory, created if missing. Default `queue` beside the main file.
+    pub directory: PathBuf,
+    /// Messages waiting at most; more are answered 452. Default 1000000.
+    pub messages: u64,
+    /// Free octets below which new messages are answered 452. Default 67108864 (64 MiB).
+    pub minimum_free_bytes: u64,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("queue"),
+            messages: 1_000_000,
+            minimum_free_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// How messages leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Delivery {
+    /// Servers that take all mail in place of the recipients' MX hosts, tried in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub smarthosts: Vec<Smarthost>,
+    /// When to try again and when to give up.
+    pub retry: Retry,
+    /// Encryption towards MX hosts. Default `Opportunistic`.
+    pub tls: DeliveryTls,
+    /// Connections to one destination at a time. Default 20.
+    pub connections_per_destination: u32,
+    /// Connections at one time over all destinations. Default 500.
+    pub connections: u32,
+    /// Messages sent over one connection before it is closed. Default 100.
+    pub messages_per_connection: u32,
+    /// How long an idle connection is kept for reuse. Default 5s.
+    pub idle_timeout: Duration,
+    /// Port of MX hosts. Default 25; another one is for test networks.
+    pub mx_port: u16,
+    /// Networks that MX hosts may lie in although they are loopback, unspecified, link-local,
+    /// multicast or the relay's own. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub permitted_networks: Vec<Cidr>,
+    /// How long to wait for the peer.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            smarthosts: Vec::new(),
+            retry: Retry::default(),
+            tls: DeliveryTls::default(),
+            connections_per_destination: 20,
+            connections: 500,
+            messages_per_connection: 100,
+            idle_timeout: Duration::from_secs(5),
+            mx_port: 25,
+            permitted_networks: Vec::new(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// A server that relays for us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Smarthost {
+    /// Host name or IP address; its A and AAAA records are used, never its MX.
+    pub host: String,
+    /// TCP port, usually 587 or 465.
+    pub port: u16,
+    /// Encryption.
+    #[serde(default)]
+    pub tls: SmarthostTls,
+    /// User name and password for `AUTH`; needs TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<SmarthostAuthentication>,
+    /// PEM bundle of certificate authorities that this host is verified against in place of the
+    /// built-in web roots, relative to the main file's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authorities: Option<PathBuf>,
+}
+
+/// Encryption towards a smarthost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SmarthostTls {
+    /// `STARTTLS` with a verified certificate, or no delivery.
+    #[default]
+    StartTls,
+    /// TLS from the first octet with a verified certificate.
+    Implicit,
+    /// `STARTTLS` if offered, no verification, clear text otherwise. No `AUTH` in clear text.
+    Opportunistic,
+    /// Clear text.
+    None,
+}
+
+/// Who we are to a smarthost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SmarthostAuthentication {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// Retries: the n-th wait is `initial * 2^n`, at most `maximum`, plus or minus a fifth at random.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Retry {
+    /// First wait. Default 1m.
+    pub initial: Duration,
+    /// Longest wait. Default 1h.
+    pub maximum: Duration,
+    /// Age at which a message is given up and bounced. Default 120h (RFC 5321 section 4.5.4.1
+    /// asks for at least 4 to 5 days).
+    pub expire_after: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(60),
+            maximum: Duration::from_secs(3600),
+            expire_after: Duration::from_secs(120 * 3600),
+        }
+    }
+}
+
+/// Encryption towards MX hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeliveryTls {
+    /// TLS when offered and working, clear text otherwise (RFC 7435).
+    #[default]
+    Opportunistic,
+    /// TLS or no delivery; the certificate is not judged.
+    Required,
+    /// TLS with a certificate that is valid for the MX host name, or no delivery.
+    Verified,
+}
+
+/// Waits of RFC 5321 section 4.5.3.2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// TCP connection to one address. Default 30s.
+    pub connect: Duration,
+    /// Greeting. Default 5m.
+    pub greeting: Duration,
+    /// TLS handshake. Default 30s.
+    pub tls: Duration,
+    /// Reply to any command but `DATA`'s end. Default 5m.
+    pub command: Duration,
+    /// Each block of message data. Default 3m.
+    pub data: Duration,
+    /// Reply to the final dot. Default 10m; less makes duplicates.
+    pub data_reply: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            greeting: Duration::from_secs(300),
+            tls: Duration::from_secs(30),
+            command: Duration::from_secs(300),
+            data: Duration::from_secs(180),
+            data_reply: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Name servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dns {
+    /// Addresses with port, such as `10.96.0.10:53`; the system's when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<SocketAddr>,
+    /// One query. Default 5s.
+    pub timeout: Duration,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Health and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Health {
+    /// Address to bind. Default `[::]:8080`.
+    pub address: SocketAddr,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 8080)),
+        }
+    }
+}
+
+/// The operator's way in: HTTPS, client certificate required.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Admin {
+    /// Address to bind.
+    pub address: SocketAddr,
+    /// Own certificate.
+    #[serde(flatten)]
+    pub certificate: CertificateFiles,
+    /// PEM of the authority that signs the operator's client certificate.
+    pub client_authority: PathBuf,
+}
+
+/// A domain that may stand in `From` and `MAIL FROM`, and its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Domain {
+    /// Lower-case A-label form without a trailing dot. Subdomains need an entry of their own.
+    pub name: String,
+    /// Who may send: credential identities `namespace/name`, `namespace/*`, or `*`. Nobody when
+    /// empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<String>,
+    /// Every key signs every message of the domain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dkim: Vec<DkimKey>,
+}
+
+/// A DKIM signing key (RFC 6376, RFC 8463).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DkimKey {
+    /// Selector; the record is at `<selector>._domainkey.<domain>`.
+    pub selector: String,
+    /// Algorithm.
+    pub algorithm: DkimAlgorithm,
+    /// Private key, PKCS#8 PEM.
+    pub private_key: Secret,
+}
+
+/// DKIM algorithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DkimAlgorithm {
+    /// `rsa-sha256` with a key of 2048 bits or more.
+    RsaSha256,
+    /// `ed25519-sha256`.
+    Ed25519Sha256,
+}
+
+/// A user name and what its password is checked against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credential {
+    /// User name of `AUTH`, case-sensitive, unique in the relay.
+    pub username: String,
+    /// Identity that grants name: `namespace/name` of the `SmtpCredential`.
+    pub identity: String,
+    /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`; several while a password is
+    /// being rotated.
+    pub verifiers: Vec<String>,
+}

@@ -1,0 +1,252 @@
+//! What the shape alone cannot show to be wrong. The operator renders only what passes here, and
+//! the relay refuses what does not, with the last good configuration left in force.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
+
+use crate::{
+    Authentication, Config, ConfigError, Credential, Domain, ListenerTls, ScramVerifier, Smarthost,
+    SmarthostTls, VERSION,
+};
+
+impl Config {
+    /// Checks everything that does not need a file's content.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.version != VERSION {
+            return invalid(
+                "version",
+                format!("{} is not known; this relay reads {VERSION}", self.version),
+            );
+        }
+        host_name("hostname", &self.hostname)?;
+        self.validate_listeners()?;
+        self.validate_limits()?;
+        for (index, smarthost) in self.delivery.smarthosts.iter().enumerate() {
+            validate_smarthost(&format!("delivery.smarthosts[{index}]"), smarthost)?;
+        }
+        self.validate_domains()?;
+        self.validate_credentials()
+    }
+
+    /// The PEM files that the configuration names, each once, in a fixed order.
+    pub fn pem_files(&self) -> BTreeSet<PathBuf> {
+        let listeners = self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
+        let admin = self.admin.iter().flat_map(|admin| {
+            [
+                &admin.certificate.certificate,
+                &admin.certificate.key,
+                &admin.client_authority,
+            ]
+        });
+        let smarthosts = self
+            .delivery
+            .smarthosts
+            .iter()
+            .filter_map(|host| host.certificate_authorities.as_ref());
+        listeners.chain(admin).chain(smarthosts).cloned().collect()
+    }
+
+    fn validate_listeners(&self) -> Result<(), ConfigError> {
+        if self.listeners.is_empty() {
+            return invalid("listeners", "is empty; a relay needs at least one".into());
+        }
+        let mut names = HashSet::new();
+        let mut addresses = HashSet::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let field = |name: &str| format!("listeners[{index}].{name}");
+            if listener.name.is_empty() || !names.insert(&listener.name) {
+                return invalid(
+                    field("name"),
+                    format!("{:?} is empty or stands twice", listener.name),
+                );
+            }
+            // Port 0 asks the system for a free one, so two of them do not collide.
+            if listener.address.port() != 0 && !addresses.insert(listener.address) {
+                return invalid(
+                    field("address"),
+                    format!("{} stands twice", listener.address),
+                );
+            }
+            if listener.tls != ListenerTls::None && self.tls.is_none() {
+                return invalid(
+                    "tls",
+                    format!(
+                        "is missing; listener {:?} needs a certificate",
+                        listener.name
+                    ),
+                );
+            }
+            if listener.authentication == Authentication::None && listener.clients.is_empty() {
+                return invalid(
+                    field("clients"),
+                    "is empty; without authentication name the client networks that may send, \
+                     or this would be an open relay"
+                        .into(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_limits(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let delivery = &self.delivery;
+        let positive = [
+            ("limits.messageBytes", limits.message_bytes),
+            ("limits.connections", limits.connections.into()),
+            ("queue.messages", self.queue.messages),
+            ("delivery.connections", delivery.connections.into()),
+            (
+                "delivery.connectionsPerDestination",
+                delivery.connections_per_destination.into(),
+            ),
+            (
+                "delivery.messagesPerConnection",
+                delivery.messages_per_connection.into(),
+            ),
+            ("delivery.mxPort", delivery.mx_port.into()),
+        ];
+        for (field, value) in positive {
+            if value == 0 {
+                return invalid(field, "is 0; give a positive number or leave it out".into());
+            }
+        }
+        if limits.recipients < 100 {
+            return invalid(
+                "limits.recipients",
+                format!(
+                    "{} is less than 100 (RFC 5321 section 4.5.3.1.8)",
+                    limits.recipients
+                ),
+            );
+        }
+        if limits.receiving_bytes < limits.message_bytes {
+            return invalid(
+                "limits.receivingBytes",
+                format!(
+                    "{} is less than limits.messageBytes ({})",
+                    limits.receiving_bytes, limits.message_bytes
+                ),
+            );
+        }
+        let retry = &delivery.retry;
+        if retry.initial.get().is_zero() || retry.maximum < retry.initial {
+            return invalid(
+                "delivery.retry",
+                format!(
+                    "initial ({}) must be above 0 and at most maximum ({})",
+                    retry.initial, retry.maximum
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_domains(&self) -> Result<(), ConfigError> {
+        let mut names = HashSet::new();
+        for domain in &self.domains {
+            validate_domain(domain)?;
+            if !names.insert(&domain.name) {
+                return invalid(format!("domains[{}]", domain.name), "stands twice".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_credentials(&self) -> Result<(), ConfigError> {
+        let mut names = HashSet::new();
+        for credential in &self.credentials {
+            validate_credential(credential)?;
+            if !names.insert(&credential.username) {
+                return invalid(
+                    format!("credentials[{}]", credential.username),
+                    "stands twice".into(),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn validate_smarthost(field: &str, smarthost: &Smarthost) -> Result<(), ConfigError> {
+    if smarthost.host.parse::<std::net::IpAddr>().is_err() {
+        host_name(&format!("{field}.host"), &smarthost.host)?;
+    }
+    if smarthost.port == 0 {
+        return invalid(
+            format!("{field}.port"),
+            "is 0; usual are 587 and 465".into(),
+        );
+    }
+    if smarthost.authentication.is_some() && smarthost.tls == SmarthostTls::None {
+        return invalid(
+            format!("{field}.tls"),
+            "is None, which would send the password in clear text; use StartTls or Implicit".into(),
+        );
+    }
+    Ok(())
+}
+
+fn validate_domain(domain: &Domain) -> Result<(), ConfigError> {
+    let field = format!("domains[{}]", domain.name);
+    host_name(&format!("{field}.name"), &domain.name)?;
+    if domain.name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return invalid(
+            format!("{field}.name"),
+            "has upper-case letters; write it in lower case".into(),
+        );
+    }
+    for key in &domain.dkim {
+        host_name(&format!("{field}.dkim.selector"), &key.selector)?;
+    }
+    Ok(())
+}
+
+fn validate_credential(credential: &Credential) -> Result<(), ConfigError> {
+    let field = format!("credentials[{}]", credential.username);
+    if credential.username.is_empty() || credential.username.chars().any(char::is_control) {
+        return invalid(
+            format!("{field}.username"),
+            "is empty or has control characters".into(),
+        );
+    }
+    if credential.verifiers.is_empty() {
+        return invalid(
+            format!("{field}.verifiers"),
+            "is empty; nobody could log in".into(),
+        );
+    }
+    for verifier in &credential.verifiers {
+        if let Err(error) = verifier.parse::<ScramVerifier>() {
+            return invalid(format!("{field}.verifiers"), error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// A name of letters, digits, hyphens, underscores and dots: RFC 1123 section 2.1 with the
+/// underscore that DNS allows and selectors use.
+fn host_name(field: &str, name: &str) -> Result<(), ConfigError> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if name.len() > 253 || !name.split('.').all(label) {
+        return invalid(
+            field,
+            format!(
+                "{name:?} is not a host name; use letters, digits, hyphens and dots, IDNs as A-labels"
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn invalid(field: impl Into<String>, message: String) -> Result<(), ConfigError> {
+    Err(ConfigError::Invalid {
+        field: field.into(),
+        message,
+    })
+}

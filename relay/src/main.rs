@@ -1,0 +1,3 @@
+//! Outbound mail relay: accepts, queues durably, signs and delivers.
+
+fn main() {}
