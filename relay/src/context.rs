@@ -1,0 +1,36 @@
+//! What every task of the relay shares: configuration in force, queue, metrics, shutdown.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use relay_queue::{Queue, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+
+/// Shared by all tasks; cloned as an `Arc`.
+pub(crate) struct Context {
+    /// Configuration in force; swapped whole by a reload. Load it once per session, message or
+    /// attempt, not once per line, so that one decision is made under one configuration.
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// The durable queue.
+    pub(crate) queue: Queue,
+    /// Instruments.
+    pub(crate) metrics: Metrics,
+    /// Cancelled when the process should stop: sessions answer 421 at their next idle moment,
+    /// listeners close, delivery takes no new work.
+    pub(crate) shutdown: CancellationToken,
+    /// `POD_NAME`, or the host name without a cluster; for the banner (case O34) and logs.
+    pub(crate) instance: String,
+}
+
+/// The shared form.
+pub(crate) type SharedContext = Arc<Context>;
+
+/// The wall clock, as the queue counts it. Only effects at the edge call this.
+pub(crate) fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
