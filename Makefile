@@ -1,0 +1,86 @@
+# Two commands: `make demo` runs the main job, `make test` passes the tests.
+# The README says what each does; everything here also works alone.
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CHART := charts/mailrelay-operator
+CARGO := cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+.PHONY: demo
+demo: ## From a bare checkout to a delivered, verified message on a real cluster
+	@tests/prerequisites build cluster mail
+	$(CARGO) run --locked --quiet -p mailrelay-tests --bin demo -- up
+
+.PHONY: demo-down
+demo-down: ## Remove what `make demo` made
+	@$(CARGO) run --locked --quiet -p mailrelay-tests --bin demo -- down
+
+.PHONY: test
+test: ## Unit, golden, process-level and cluster tests
+	@tests/prerequisites build cluster mail
+	tests/run all
+
+.PHONY: unit
+unit: ## Unit, golden and process-level tests: no root, no cluster
+	@tests/prerequisites build
+	tests/run unit
+
+.PHONY: check
+check: format lint docs walls crds chart ## Everything that can be judged without running the product
+
+.PHONY: format
+format: ## Formatting
+	@$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## Clippy, warnings denied
+	@$(CARGO) clippy --locked --workspace --all-targets --all-features --quiet -- -D warnings
+
+.PHONY: docs
+docs: ## API documentation, warnings denied
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
+
+.PHONY: walls
+walls: ## Dependency walls, licences, sources
+	@"$$(.ci/tools cargo-deny)" --log-level error check bans licenses sources
+	.ci/walls
+
+.PHONY: crds
+crds: ## crds/ is what the operator's types say
+	@$(CARGO) run --locked --quiet -p operator -- crds --check crds
+
+.PHONY: generate
+generate: ## Write crds/ and the chart's golden renders anew
+	@$(CARGO) run --locked --quiet -p operator -- crds --output crds
+	tests/chart/golden write
+
+.PHONY: chart
+chart: ## helm lint and golden renders
+	@tests/chart/golden check
+
+.PHONY: images
+images: ## Static binaries in images from scratch
+	@tests/prerequisites build
+	tests/images/build
+
+.PHONY: cluster-up
+cluster-up: ## Start the test cluster
+	@tests/prerequisites cluster
+	tests/cluster/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Stop the test cluster
+	@tests/cluster/cluster down
+
+.PHONY: smoke-bench
+smoke-bench: ## Messages per second beside Postfix in the same run
+	@tests/prerequisites build
+	tests/bench/smoke
