@@ -1,0 +1,304 @@
+//! Which work is next: pure, time is an argument.
+//!
+//! Each destination has a heap of its waiting work by due time. Destinations with due work stand in
+//! a ring and take turns; the others wait in an ordered set for their earliest due time. So a take
+//! costs the destinations that it asks and the logarithm of one destination's work, and a million
+//! messages for one dead destination cost the others nothing.
+//!
+//! It knows tickets, not messages; whether a ticket still stands for work is the caller's to say.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+
+use crate::{Destination, Timestamp};
+
+/// Names a destination while it has users.
+pub(crate) type DestinationKey = u32;
+
+/// Names one unit of work in the index: the slot of its message and the unit within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    pub(crate) slot: u32,
+    pub(crate) unit: u32,
+}
+
+/// Work that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) destination: DestinationKey,
+    pub(crate) due: Timestamp,
+    pub(crate) ticket: Ticket,
+}
+
+#[derive(Debug)]
+struct Line {
+    name: Destination,
+    /// Units of work, waiting or taken; at zero the destination is forgotten.
+    users: u32,
+    work: BinaryHeap<Reverse<(Timestamp, Ticket)>>,
+    /// Whether it stands in the ring. A member whose work went by `take_for` stays until its turn.
+    in_ring: bool,
+    /// Its entry in `due`.
+    listed: Option<Timestamp>,
+}
+
+impl Line {
+    fn earliest(&self) -> Option<Timestamp> {
+        self.work.peek().map(|Reverse((due, _))| *due)
+    }
+}
+
+/// The schedule of all waiting work.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    keys: HashMap<Destination, DestinationKey>,
+    lines: Vec<Option<Line>>,
+    free: Vec<DestinationKey>,
+    ring: VecDeque<DestinationKey>,
+    /// Destinations with work that stand in the ring, by earliest due time.
+    ready: BTreeSet<(Timestamp, DestinationKey)>,
+    /// Destinations with work that do not.
+    waiting: BTreeSet<(Timestamp, DestinationKey)>,
+}
+
+impl Schedule {
+    /// The key of a destination, which gains one user.
+    pub(crate) fn intern(&mut self, name: &Destination) -> DestinationKey {
+        if let Some(&key) = self.keys.get(name) {
+            if let Some(line) = self.line(key) {
+                line.users += 1;
+            }
+            return key;
+        }
+        let line = Line {
+            name: name.clone(),
+            users: 1,
+            work: BinaryHeap::new(),
+            in_ring: false,
+            listed: None,
+        };
+        let key = if let Some(key) = self.free.pop() {
+            self.lines[key as usize] = Some(line);
+            key
+        } else {
+            self.lines.push(Some(line));
+            (self.lines.len() - 1) as DestinationKey
+        };
+        self.keys.insert(name.clone(), key);
+        key
+    }
+
+    /// Takes one user from a destination; without users it is forgotten, with whatever tickets of
+    /// work that no longer exists still lie in its heap.
+    pub(crate) fn release(&mut self, key: DestinationKey) {
+        let Some(line) = self.line(key) else { return };
+        line.users = line.users.saturating_sub(1);
+        if line.users > 0 {
+            return;
+        }
+        line.work.clear();
+        self.list(key);
+        if self.line(key).is_some_and(|line| line.in_ring) {
+            // Its turn comes and removes it; the key must not be reused before.
+            return;
+        }
+        self.forget(key);
+    }
+
+    /// The name of a destination.
+    pub(crate) fn name(&self, key: DestinationKey) -> Option<&Destination> {
+        self.lines
+            .get(key as usize)?
+            .as_ref()
+            .map(|line| &line.name)
+    }
+
+    /// The key of a destination that has users.
+    pub(crate) fn key(&self, name: &Destination) -> Option<DestinationKey> {
+        self.keys.get(name).copied()
+    }
+
+    /// Adds waiting work.
+    pub(crate) fn push(&mut self, key: DestinationKey, due: Timestamp, ticket: Ticket) {
+        if let Some(line) = self.line(key) {
+            line.work.push(Reverse((due, ticket)));
+            self.list(key);
+        }
+    }
+
+    /// The next due work of a destination that `admit` lets through, destinations taking turns.
+    /// `valid` says whether a ticket still stands for waiting work; others are dropped.
+    pub(crate) fn take(
+        &mut self,
+        now: Timestamp,
+        admit: &mut dyn FnMut(&Destination) -> bool,
+        valid: &mut dyn FnMut(&Next) -> bool,
+    ) -> Option<Next> {
+        self.promote(now);
+        for _ in 0..self.ring.len() {
+            let key = self.ring.pop_front()?;
+            if !self.settle_turn(key, now, valid) {
+                continue;
+            }
+            self.ring.push_back(key);
+            let admitted = self.name(key).is_some_and(&mut *admit);
+            if admitted {
+                return self.pop(key);
+            }
+        }
+        None
+    }
+
+    /// The next due work of one destination.
+    pub(crate) fn take_for(
+        &mut self,
+        now: Timestamp,
+        key: DestinationKey,
+        valid: &mut dyn FnMut(&Next) -> bool,
+    ) -> Option<Next> {
+        self.drop_invalid(key, valid);
+        let earliest = self.line(key)?.earliest()?;
+        if earliest > now { None } else { self.pop(key) }
+    }
+
+    /// When the next waiting work is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let ready = self.ready.first();
+        let waiting = self.waiting.first();
+        [ready, waiting]
+            .into_iter()
+            .flatten()
+            .map(|(due, _)| *due)
+            .min()
+    }
+
+    /// The earliest due time of destinations that have no due work at `now`.
+    pub(crate) fn next_due_after(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.promote(now);
+        // A ring member whose due work went by `take_for` waits like the others.
+        let late = self
+            .ready
+            .range((Timestamp(now.0.saturating_add(1)), 0)..)
+            .next();
+        let waiting = self.waiting.first();
+        [late, waiting]
+            .into_iter()
+            .flatten()
+            .map(|(due, _)| *due)
+            .min()
+    }
+
+    /// Whether a ring member has due work; if not, it leaves the ring.
+    fn settle_turn(
+        &mut self,
+        key: DestinationKey,
+        now: Timestamp,
+        valid: &mut dyn FnMut(&Next) -> bool,
+    ) -> bool {
+        self.drop_invalid(key, valid);
+        let Some(line) = self.line(key) else {
+            return false;
+        };
+        if line.earliest().is_some_and(|due| due <= now) {
+            return true;
+        }
+        self.unlist(key);
+        if let Some(line) = self.line(key) {
+            line.in_ring = false;
+            let unused = line.users == 0;
+            self.list(key);
+            if unused {
+                self.forget(key);
+            }
+        }
+        false
+    }
+
+    fn drop_invalid(&mut self, key: DestinationKey, valid: &mut dyn FnMut(&Next) -> bool) {
+        let Some(line) = self.line(key) else { return };
+        let before = line.work.len();
+        while let Some(&Reverse((due, ticket))) = line.work.peek() {
+            if valid(&Next {
+                destination: key,
+                due,
+                ticket,
+            }) {
+                break;
+            }
+            line.work.pop();
+        }
+        if line.work.len() != before {
+            self.list(key);
+        }
+    }
+
+    fn pop(&mut self, key: DestinationKey) -> Option<Next> {
+        let Reverse((due, ticket)) = self.line(key)?.work.pop()?;
+        self.list(key);
+        Some(Next {
+            destination: key,
+            due,
+            ticket,
+        })
+    }
+
+    /// Moves destinations whose work became due into the ring.
+    fn promote(&mut self, now: Timestamp) {
+        while let Some(&(due, key)) = self.waiting.first() {
+            if due > now {
+                break;
+            }
+            self.unlist(key);
+            if let Some(line) = self.line(key) {
+                line.in_ring = true;
+                self.ring.push_back(key);
+            }
+            self.list(key);
+        }
+    }
+
+    /// Brings a destination's entry in the ordered sets up to date.
+    fn list(&mut self, key: DestinationKey) {
+        let Some(line) = self.line(key) else { return };
+        let (earliest, listed) = (line.earliest(), line.listed);
+        if earliest == listed {
+            return;
+        }
+        self.unlist(key);
+        let Some(line) = self.line(key) else { return };
+        line.listed = earliest;
+        let in_ring = line.in_ring;
+        if let Some(due) = earliest {
+            let set = if in_ring {
+                &mut self.ready
+            } else {
+                &mut self.waiting
+            };
+            set.insert((due, key));
+        }
+    }
+
+    fn unlist(&mut self, key: DestinationKey) {
+        let Some(line) = self.line(key) else { return };
+        let in_ring = line.in_ring;
+        if let Some(due) = line.listed.take() {
+            let set = if in_ring {
+                &mut self.ready
+            } else {
+                &mut self.waiting
+            };
+            set.remove(&(due, key));
+        }
+    }
+
+    fn forget(&mut self, key: DestinationKey) {
+        if let Some(line) = self.lines.get_mut(key as usize).and_then(Option::take) {
+            self.keys.remove(&line.name);
+            self.free.push(key);
+        }
+    }
+
+    fn line(&mut self, key: DestinationKey) -> Option<&mut Line> {
+        self.lines.get_mut(key as usize)?.as_mut()
+    }
+}

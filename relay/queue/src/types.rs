@@ -1,0 +1,145 @@
+//! The data types of the contract: what is appended, taken and settled.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relay_smtp::Address;
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+/// Name of a message in logs, reports and files: 48 bits of milliseconds and 80 random bits,
+/// printed as 26 characters of Crockford's base 32 (the form of a ULID), so that ids sort by time
+/// and two shards never make the same one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u128);
+
+/// Everything about a message but its content. Immutable once appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope {
+    /// Reverse path; `None` is the null path `<>`.
+    pub sender: Option<Address>,
+    /// Recipients in the order of `RCPT`; recipient `n` of a message is index `n` here for ever.
+    pub recipients: Vec<Address>,
+    /// When the message was accepted; retries and expiry count from here.
+    pub accepted_at: Timestamp,
+    /// `BODY=8BITMIME` was given, or the content has octets above 127.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eight_bit: bool,
+    /// `SMTPUTF8` was given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub smtputf8: bool,
+    /// Identity that submitted it, for logs; `None` for the relay's own bounces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// W3C `traceparent` of the submission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_parent: Option<String>,
+}
+
+/// A message to append. Content is given in pieces so that nobody has to copy the body to put
+/// headers before it. Lines end in CRLF; dots are not stuffed.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// Unique name.
+    pub id: MessageId,
+    /// Envelope.
+    pub envelope: Envelope,
+    /// Content, in order.
+    pub content: Vec<Bytes>,
+}
+
+/// Where recipients share connections and limits: a recipient domain, or a smarthost. Assigned by
+/// the function given to [`Queue::open`]; one message has one unit of work per destination.
+pub type Destination = Arc<str>;
+
+/// One attempt that is due: the recipients of one message for one destination that are neither
+/// delivered nor failed. Taken by exactly one holder at a time; given back by [`Queue::settle`].
+#[derive(Debug)]
+pub struct Work {
+    /// The message.
+    pub id: MessageId,
+    /// Where to.
+    pub destination: Destination,
+    /// Attempts before this one.
+    pub attempts: u32,
+    /// Indices into [`Envelope::recipients`].
+    pub recipients: Vec<u32>,
+    /// The envelope.
+    pub envelope: Arc<Envelope>,
+}
+
+/// What became of one recipient in an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The next server took responsibility.
+    Delivered,
+    /// Given up for ever: refused, expired or undeliverable. Its bounce, if any, must be appended
+    /// in the same [`Queue::settle`], so that a crash never loses the report.
+    Failed,
+    /// To be tried again, together with all deferred recipients of the same work.
+    Deferred,
+}
+
+/// Settings of a queue.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory; created with mode 0700 if missing. One process at a time.
+    pub directory: PathBuf,
+    /// Messages at most; one more is [`AppendError::Full`].
+    pub messages: u64,
+    /// Free octets of the file system below which an append is [`AppendError::Full`].
+    pub minimum_free_bytes: u64,
+    /// Octets of content kept in memory after append so that the first attempt need not read it
+    /// back; over all messages.
+    pub cache_bytes: usize,
+}
+
+/// What recovery found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Live messages.
+    pub messages: u64,
+    /// Octets cut from a torn tail.
+    pub truncated_bytes: u64,
+    /// Damaged records set aside below `quarantine/`.
+    pub damaged_records: u64,
+}
+
+/// Why a queue cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the directory.
+    #[error("{}: another process uses this queue; stop it first or name another directory", .0.display())]
+    InUse(PathBuf),
+    /// The system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Why a message was not accepted. It is not in the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// No room: too many messages, or too little free space. Answer 452 4.3.1; it passes.
+    #[error("the queue is full")]
+    Full,
+    /// A write or a sync failed. After a failed sync nothing is known about what is on the disk,
+    /// so the queue accepts nothing more ([`Queue::failed`]); answer 451 4.3.0 and stop.
+    #[error("the queue cannot write: {0}")]
+    Failed(String),
+    /// The queue was closed. Answer 421.
+    #[error("the queue is closed")]
+    Closed,
+}
