@@ -1,0 +1,1 @@
+"""A single-node Kubernetes made of packages alone, for the end-to-end tests."""
