@@ -1,5 +1,26 @@
 //! Outbound mail relay: accepts, queues durably, signs and delivers.
 //!
-//! The way of a message: [`listener`] → [`session`] → [`policy`] → [`intake`] → queue → `250`;
-//! then [`delivery`] takes it from the queue to the recipients' servers or back as a bounce.
+//! The way of a message: `listener` → `session` → `policy` → `intake` → queue → `250`;
+//! then `delivery` takes it from the queue to the recipients' servers or back as a bounce.
 //! Protocol rules live in `relay-smtp`, durability in `relay-queue`; this crate holds the effects.
+//!
+//! The library has one entry, [`main`]; everything else is private to the binary.
+
+mod authentication;
+mod cli;
+mod context;
+mod delivery;
+mod dkim;
+mod http;
+mod intake;
+mod listener;
+mod metrics;
+mod policy;
+mod reload;
+mod serve;
+mod session;
+mod snapshot;
+mod telemetry;
+mod tls;
+
+pub use cli::main;

@@ -1,3 +1,11 @@
-//! Outbound mail relay: accepts, queues durably, signs and delivers.
+//! The `relay` program; see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+/// musl's own allocator is several times slower under threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    relay::main()
+}

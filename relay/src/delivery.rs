@@ -1,0 +1,1 @@
+//! Takes messages from the queue to the next servers.

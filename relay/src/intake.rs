@@ -1,0 +1,1 @@
+//! Makes received data a message to queue.

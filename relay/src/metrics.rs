@@ -1,0 +1,310 @@
+//! What the relay counts: OpenTelemetry instruments behind methods named after what happened.
+//!
+//! Every label has a small fixed set of values (`&'static str`, or a listener's name): never an
+//! address, a domain or an error text, so that the number of series stays bounded.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
+
+use crate::context::{Context, now};
+
+/// Seconds, from what memory answers to what a day of retries takes.
+const LATENCY_SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3600.0,
+];
+/// Octets of a message.
+const SIZES: [f64; 8] = [
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
+
+/// All instruments. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    meter: Meter,
+    sessions: UpDownCounter<i64>,
+    connections: Counter<u64>,
+    tls_handshakes: Counter<u64>,
+    authentications: Counter<u64>,
+    accepted: Counter<u64>,
+    accepted_bytes: Histogram<u64>,
+    accept_seconds: Histogram<f64>,
+    refused: Counter<u64>,
+    signatures: Counter<u64>,
+    attempts: Counter<u64>,
+    attempt_seconds: Histogram<f64>,
+    outcomes: Counter<u64>,
+    delivery_seconds: Histogram<f64>,
+    bounces: Counter<u64>,
+    outgoing: Counter<u64>,
+    outgoing_open: UpDownCounter<i64>,
+    dns: Counter<u64>,
+    reloads: Counter<u64>,
+}
+
+impl Metrics {
+    /// Makes the instruments of `meter`.
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let counter = |name: &'static str, description: &'static str| {
+            meter
+                .u64_counter(name)
+                .with_description(description)
+                .build()
+        };
+        let gauge = |name: &'static str, description: &'static str| {
+            meter
+                .i64_up_down_counter(name)
+                .with_description(description)
+                .build()
+        };
+        let seconds = |name: &'static str, description: &'static str| {
+            meter
+                .f64_histogram(name)
+                .with_description(description)
+                .with_unit("s")
+                .with_boundaries(LATENCY_SECONDS.to_vec())
+                .build()
+        };
+        Self {
+            meter: meter.clone(),
+            sessions: gauge("relay.sessions", "Client sessions that are open."),
+            connections: counter(
+                "relay.connections",
+                "Client connections, by what was done with them.",
+            ),
+            tls_handshakes: counter(
+                "relay.tls.handshakes",
+                "TLS handshakes, by direction and result.",
+            ),
+            authentications: counter(
+                "relay.authentications",
+                "AUTH commands, by mechanism and result.",
+            ),
+            accepted: counter(
+                "relay.messages.accepted",
+                "Messages answered with 250, durably queued.",
+            ),
+            accepted_bytes: meter
+                .u64_histogram("relay.messages.accepted.size")
+                .with_description("Size of accepted messages.")
+                .with_unit("By")
+                .with_boundaries(SIZES.to_vec())
+                .build(),
+            accept_seconds: seconds(
+                "relay.messages.accept.duration",
+                "Time from the final dot to the 250.",
+            ),
+            refused: counter(
+                "relay.refused",
+                "Commands and messages refused by policy or limits.",
+            ),
+            signatures: counter(
+                "relay.dkim.signatures",
+                "DKIM signatures, by algorithm and result.",
+            ),
+            attempts: counter("relay.delivery.attempts", "Delivery attempts, by result."),
+            attempt_seconds: seconds(
+                "relay.delivery.attempt.duration",
+                "Time that one delivery attempt took.",
+            ),
+            outcomes: counter(
+                "relay.delivery.recipients",
+                "Recipients, by what became of them in an attempt.",
+            ),
+            delivery_seconds: seconds(
+                "relay.delivery.latency",
+                "Time from acceptance to the next server's acceptance.",
+            ),
+            bounces: counter(
+                "relay.bounces",
+                "Failed messages, by what was told to their sender.",
+            ),
+            outgoing: counter(
+                "relay.outgoing.connections",
+                "Connections to next servers, by result.",
+            ),
+            outgoing_open: gauge(
+                "relay.outgoing.connections.open",
+                "Connections to next servers that are open.",
+            ),
+            dns: counter(
+                "relay.dns.lookups",
+                "DNS lookups, by record type and result.",
+            ),
+            reloads: counter("relay.config.reloads", "Changed configurations, by result."),
+        }
+    }
+
+    /// Instruments that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unread() -> Self {
+        use opentelemetry::metrics::MeterProvider as _;
+        Self::new(&opentelemetry::metrics::noop::NoopMeterProvider::new().meter("relay"))
+    }
+
+    /// A client connected and a session starts; pair with [`Self::session_closed`].
+    pub(crate) fn session_opened(&self, listener: &str) {
+        let listener = [KeyValue::new("listener", listener.to_owned())];
+        self.sessions.add(1, &listener);
+    }
+
+    /// A session ended.
+    pub(crate) fn session_closed(&self, listener: &str) {
+        let listener = [KeyValue::new("listener", listener.to_owned())];
+        self.sessions.add(-1, &listener);
+    }
+
+    /// What was done with a new connection: `accepted`, or why it was refused, such as `limit` or
+    /// `client_network`.
+    pub(crate) fn connection(&self, listener: &str, result: &'static str) {
+        self.connections.add(
+            1,
+            &[
+                KeyValue::new("listener", listener.to_owned()),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+
+    /// A TLS handshake: `direction` is `in` or `out`; `result` is `ok` or a class of failure.
+    pub(crate) fn tls(&self, direction: &'static str, result: &'static str) {
+        self.tls_handshakes.add(
+            1,
+            &[
+                KeyValue::new("direction", direction),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+
+    /// An `AUTH` exchange ended: `ok`, `denied`, `cancelled` or `malformed`.
+    pub(crate) fn authentication(&self, mechanism: &'static str, result: &'static str) {
+        self.authentications.add(
+            1,
+            &[
+                KeyValue::new("mechanism", mechanism),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+
+    /// A message was answered 250; `took` is the time since its final dot.
+    pub(crate) fn accepted(&self, listener: &str, octets: u64, took: Duration) {
+        let listener = [KeyValue::new("listener", listener.to_owned())];
+        self.accepted.add(1, &listener);
+        self.accepted_bytes.record(octets, &[]);
+        self.accept_seconds.record(took.as_secs_f64(), &[]);
+    }
+
+    /// Something was refused with a reply of class 4 or 5; `reason` is a name of the policy's or
+    /// limit's.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// A signature was made (`ok`) or not (`failed`).
+    pub(crate) fn signature(&self, algorithm: &'static str, result: &'static str) {
+        self.signatures.add(
+            1,
+            &[
+                KeyValue::new("algorithm", algorithm),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+
+    /// A delivery attempt ended: `delivered`, `partial`, `deferred`, `failed`.
+    pub(crate) fn attempt(&self, result: &'static str, took: Duration) {
+        let result = [KeyValue::new("result", result)];
+        self.attempts.add(1, &result);
+        self.attempt_seconds.record(took.as_secs_f64(), &result);
+    }
+
+    /// `recipients` came to `kind`: `delivered`, `deferred`, `failed` or `expired`.
+    pub(crate) fn outcome(&self, kind: &'static str, recipients: u64) {
+        self.outcomes
+            .add(recipients, &[KeyValue::new("outcome", kind)]);
+    }
+
+    /// A message reached the next server this long after it was accepted.
+    pub(crate) fn delivered_after(&self, latency: Duration) {
+        self.delivery_seconds.record(latency.as_secs_f64(), &[]);
+    }
+
+    /// A failure was reported to its sender (`sent`), or why not (`null_sender`).
+    pub(crate) fn bounce(&self, result: &'static str) {
+        self.bounces.add(1, &[KeyValue::new("result", result)]);
+    }
+
+    /// A connection to a next server was opened (`ok`), reused (`reused`), or why not.
+    pub(crate) fn outgoing(&self, result: &'static str) {
+        self.outgoing.add(1, &[KeyValue::new("result", result)]);
+    }
+
+    /// Connections to next servers: 1 for one more, -1 for one fewer.
+    pub(crate) fn outgoing_open(&self, change: i64) {
+        self.outgoing_open.add(change, &[]);
+    }
+
+    /// A DNS lookup: `record` is `MX`, `A`, …; `result` is `ok`, `empty`, `temporary`, `timeout`.
+    pub(crate) fn dns(&self, record: &'static str, result: &'static str) {
+        self.dns.add(
+            1,
+            &[
+                KeyValue::new("record", record),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+
+    /// A changed configuration was put in force (`ok`), or not (`refused`).
+    pub(crate) fn reload(&self, result: &'static str) {
+        self.reloads.add(1, &[KeyValue::new("result", result)]);
+    }
+
+    /// Gauges that are read from `context` whenever someone asks. Weak, so that the exporter does
+    /// not keep the queue alive.
+    pub(crate) fn observe(&self, context: Weak<Context>) {
+        let depth = context.clone();
+        self.meter
+            .u64_observable_gauge("relay.queue.messages")
+            .with_description("Messages that wait or are being delivered.")
+            .with_callback(move |observer| {
+                if let Some(context) = depth.upgrade() {
+                    observer.observe(context.queue.status().0, &[]);
+                }
+            })
+            .build();
+        let oldest = context.clone();
+        self.meter
+            .u64_observable_gauge("relay.queue.oldest.age")
+            .with_description("Age of the oldest message in the queue; 0 when it is empty.")
+            .with_unit("s")
+            .with_callback(move |observer| {
+                if let Some(context) = oldest.upgrade() {
+                    observer.observe(context.oldest_seconds(now()), &[]);
+                }
+            })
+            .build();
+        let ready = context;
+        self.meter
+            .u64_observable_gauge("relay.ready")
+            .with_description("1 while new messages are accepted.")
+            .with_callback(move |observer| {
+                if let Some(context) = ready.upgrade() {
+                    observer.observe(u64::from(context.unready().is_none()), &[]);
+                }
+            })
+            .build();
+    }
+}
