@@ -6,5 +6,7 @@
 //! names the extensions that it speaks.
 
 pub mod address;
+pub mod command;
+pub mod data;
 
 pub use address::{Address, AddressError};
