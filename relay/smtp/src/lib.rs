@@ -8,5 +8,6 @@
 pub mod address;
 pub mod command;
 pub mod data;
+pub mod server;
 
 pub use address::{Address, AddressError};

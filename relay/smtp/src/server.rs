@@ -1,0 +1,549 @@
+//! The server's side of a session: RFC 5321, with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME
+//! (RFC 6152), SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH
+//! (RFC 4954, submission of RFC 6409).
+//!
+//! Received octets go into [`Server::next`]; out come events that the caller answers, and replies
+//! that pile up in [`Server::output`] until the caller writes them, so that a pipelined batch is
+//! one write. How octets are cut into chunks changes nothing. The machine refuses to know sockets,
+//! TLS, clocks, passwords and who may send what.
+//!
+//! Limits: a command line has [`LONGEST_LINE`] octets, a session [`MOST_FAULTS`] faulty commands
+//! and [`MOST_LOGIN_FAILURES`] failed logins, unwritten replies [`FLUSH_AT`] octets; recipients and
+//! message size are settings.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+
+use crate::address::Address;
+use crate::data::{DataDecoder, DataFault, Progress};
+
+mod answer;
+mod commands;
+mod line;
+mod login;
+mod transaction;
+
+pub use answer::Answer;
+pub use line::LONGEST_LINE;
+pub use login::{Login, Password};
+
+use login::{Exchange, Step};
+use transaction::Transaction;
+
+/// Faulty commands in a row of messages before 421: a client that cannot speak SMTP, or one that
+/// only guesses.
+pub const MOST_FAULTS: u32 = 20;
+/// Failed logins before 421.
+pub const MOST_LOGIN_FAILURES: u32 = 3;
+/// Octets of replies before [`Event::Flush`].
+pub const FLUSH_AT: usize = 16 * 1024;
+
+/// Whether clients log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginPolicy {
+    /// `MAIL` is refused with 530 before a login.
+    Required,
+    /// `AUTH` is offered; what an anonymous client may do is for the caller to say.
+    Optional,
+    /// `AUTH` is not offered.
+    None,
+}
+
+/// What a session offers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Own name in `EHLO`'s reply and the greeting.
+    pub hostname: String,
+    /// What the greeting says after the name and `ESMTP`.
+    pub banner: String,
+    /// Largest message in octets.
+    pub message_bytes: u64,
+    /// Most recipients of a message.
+    pub recipients: usize,
+    /// Offer `STARTTLS`.
+    pub start_tls: bool,
+    /// The connection is encrypted from its start.
+    pub implicit_tls: bool,
+    /// Whether clients log in.
+    pub login: LoginPolicy,
+    /// Offer `AUTH` without TLS.
+    pub login_without_tls: bool,
+}
+
+/// What the caller is told, and what it owes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Many replies wait: write [`Server::output`] and clear it, then go on.
+    Flush,
+    /// Check a password; owes [`Server::answer_login`].
+    Login(Login),
+    /// `MAIL` with this sender is well-formed; owes [`Server::answer_mail`].
+    Mail(Option<Address>),
+    /// Somebody wants to send data, of so many octets if announced; owes [`Server::answer_data`].
+    Data {
+        /// `SIZE=`, at most the limit.
+        size: Option<u64>,
+    },
+    /// A message is complete; owes [`Server::answer_message`].
+    Message(Message),
+    /// Write the output, shake hands, and call [`Server::tls_started`]. Octets received before the
+    /// handshake must not be given to [`Server::next`] again; there are none in the buffer.
+    StartTls,
+    /// Something was refused by a rule or limit of the machine; the reply is in the output.
+    Refused(Refusal),
+    /// Write the output and close the connection.
+    Close,
+}
+
+/// What the machine refuses on its own account, beyond faulty commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `MAIL` before a login.
+    LoginRequired,
+    /// `SIZE=` or the data is over the limit.
+    MessageTooLarge,
+    /// More recipients than the limit.
+    TooManyRecipients,
+    /// A recipient that cannot be one here.
+    Recipient,
+    /// Bare CR or LF in the data.
+    BareLineEnd,
+    /// A command line that is too long or not ended by CRLF, or commands sent along with
+    /// `STARTTLS`; the session ends.
+    LineFraming,
+    /// Too many faulty commands; the session ends.
+    TooManyFaults,
+    /// Too many failed logins; the session ends.
+    TooManyLogins,
+}
+
+impl Refusal {
+    /// Name for metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LoginRequired => "login_required",
+            Self::MessageTooLarge => "message_too_large",
+            Self::TooManyRecipients => "too_many_recipients",
+            Self::Recipient => "recipient",
+            Self::BareLineEnd => "bare_line_end",
+            Self::LineFraming => "line_framing",
+            Self::TooManyFaults => "too_many_faults",
+            Self::TooManyLogins => "too_many_logins",
+        }
+    }
+}
+
+/// A message as received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Reverse path.
+    pub sender: Option<Address>,
+    /// Forward paths in order, each once; never empty.
+    pub recipients: Vec<Address>,
+    /// `BODY=8BITMIME` was given.
+    pub eight_bit: bool,
+    /// `SMTPUTF8` was given.
+    pub smtputf8: bool,
+    /// Content; lines end in CRLF and dots are not stuffed.
+    pub content: Bytes,
+    /// Octets of its longest line.
+    pub longest_line: usize,
+}
+
+/// What became of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginVerdict {
+    /// The client is who it says.
+    Granted,
+    /// It is not, or nobody is called that.
+    Denied,
+    /// It could not be checked now.
+    Unavailable,
+}
+
+/// One session's state.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    state: State,
+    client: Option<Client>,
+    tls: bool,
+    logged_in: bool,
+    transaction: Option<Transaction>,
+    /// `MAIL` was refused, so that what a client pipelined after it is no fault of its own.
+    mail_refused: bool,
+    faults: u32,
+    login_failures: u32,
+    output: BytesMut,
+}
+
+#[derive(Debug)]
+struct Client {
+    name: String,
+    extended: bool,
+}
+
+enum State {
+    /// Ready for a command line.
+    Command,
+    /// Ready for the next line of an `AUTH` exchange.
+    Login(Exchange),
+    /// Ready for message data; `Some` when the message will be refused whatever it holds.
+    Data(DataDecoder, Option<Answer>),
+    /// The caller owes an answer.
+    Waiting,
+    Closed,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // By name alone: an exchange holds a user name and data a message.
+        formatter.write_str(match self {
+            Self::Command => "Command",
+            Self::Login(_) => "Login",
+            Self::Data(..) => "Data",
+            Self::Waiting => "Waiting",
+            Self::Closed => "Closed",
+        })
+    }
+}
+
+impl Server {
+    /// A session that starts: the greeting is in the output.
+    pub fn new(settings: Settings) -> Self {
+        let mut output = BytesMut::with_capacity(512);
+        output.put_slice(b"220 ");
+        answer::put_text(&settings.hostname, &mut output);
+        output.put_slice(b" ESMTP ");
+        answer::put_text(&settings.banner, &mut output);
+        output.put_slice(b"\r\n");
+        Self {
+            tls: settings.implicit_tls,
+            settings,
+            state: State::Command,
+            client: None,
+            logged_in: false,
+            transaction: None,
+            mail_refused: false,
+            faults: 0,
+            login_failures: 0,
+            output,
+        }
+    }
+
+    /// Replies to write; the caller clears what it has written.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Reads from `input` until something happens. `None`: more input is needed, or an answer is
+    /// owed.
+    pub fn next(&mut self, input: &mut BytesMut) -> Option<Event> {
+        loop {
+            if matches!(self.state, State::Closed) {
+                input.clear();
+                return Some(Event::Close);
+            }
+            if self.output.len() >= FLUSH_AT {
+                return Some(Event::Flush);
+            }
+            if input.is_empty() {
+                return None;
+            }
+            let event = match self.state {
+                State::Waiting | State::Closed => return None,
+                State::Data(..) => self.read_data(input),
+                State::Command | State::Login(_) => match line::first(input) {
+                    line::Line::Part => return None,
+                    line::Line::Whole(length) => {
+                        let end = length + 2;
+                        let event = self.read_line(&input[..length], input.len() > end);
+                        input.advance(end);
+                        event
+                    }
+                    line::Line::TooLong => Some(self.break_off(
+                        Refusal::LineFraming,
+                        &Answer::fixed(500, "5.5.2", "the line is too long; closing"),
+                    )),
+                    line::Line::BareLineFeed => Some(self.break_off(
+                        Refusal::LineFraming,
+                        &Answer::fixed(
+                            500,
+                            "5.5.2",
+                            "the line ends in LF alone; SMTP lines end in CRLF; closing",
+                        ),
+                    )),
+                },
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    /// Whether the session may be closed without harm: no transaction, no exchange, no answer owed.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Command) && self.transaction.is_none()
+    }
+
+    /// Octets of a message in memory.
+    pub fn receiving(&self) -> usize {
+        match &self.state {
+            State::Data(decoder, _) => decoder.kept(),
+            _ => 0,
+        }
+    }
+
+    /// What the client calls itself; any visible text.
+    pub fn client_name(&self) -> &str {
+        self.client.as_ref().map_or("", |client| &client.name)
+    }
+
+    /// Whether the session is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The `with` word of a trace header: RFC 3848, RFC 6531 section 4.3.
+    pub fn protocol(&self, smtputf8: bool) -> &'static str {
+        let extended = self.client.as_ref().is_some_and(|client| client.extended);
+        match (smtputf8, self.tls, self.logged_in) {
+            (false, _, _) if !extended => "SMTP",
+            (false, false, false) => "ESMTP",
+            (false, false, true) => "ESMTPA",
+            (false, true, false) => "ESMTPS",
+            (false, true, true) => "ESMTPSA",
+            (true, false, false) => "UTF8SMTP",
+            (true, false, true) => "UTF8SMTPA",
+            (true, true, false) => "UTF8SMTPS",
+            (true, true, true) => "UTF8SMTPSA",
+        }
+    }
+
+    /// Answers [`Event::Login`].
+    pub fn answer_login(&mut self, verdict: LoginVerdict) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        self.state = State::Command;
+        match verdict {
+            LoginVerdict::Granted => {
+                self.logged_in = true;
+                self.login_failures = 0;
+                self.say(235, "2.7.0", "authentication succeeded");
+            }
+            LoginVerdict::Unavailable => {
+                self.say(
+                    454,
+                    "4.7.0",
+                    "the password cannot be checked now; try again later",
+                );
+            }
+            LoginVerdict::Denied => {
+                self.login_failed(&Answer::fixed(
+                    535,
+                    "5.7.8",
+                    "the user name or the password is wrong",
+                ));
+            }
+        }
+    }
+
+    /// Answers [`Event::Mail`]: opens the transaction or says why not.
+    pub fn answer_mail(&mut self, verdict: Result<(), Answer>) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        self.state = State::Command;
+        match verdict {
+            Ok(()) => self.say(250, "2.1.0", "sender ok"),
+            Err(answer) => {
+                self.transaction = None;
+                self.mail_refused = true;
+                answer.write(&mut self.output);
+            }
+        }
+    }
+
+    /// Answers [`Event::Data`]: lets the data come, with room for this many octets set aside, or
+    /// refuses the transaction.
+    pub fn answer_data(&mut self, verdict: Result<usize, Answer>) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        match verdict {
+            Ok(expected) => {
+                self.state = State::Data(
+                    DataDecoder::new(self.settings.message_bytes, expected),
+                    None,
+                );
+                self.output
+                    .put_slice(b"354 send the message, end with a dot on a line of its own\r\n");
+            }
+            Err(answer) => {
+                self.state = State::Command;
+                self.transaction = None;
+                answer.write(&mut self.output);
+            }
+        }
+    }
+
+    /// Refuses a message while its data arrives: no more of it is kept, and `answer` is the reply
+    /// to its end.
+    pub fn refuse_data(&mut self, answer: Answer) {
+        if let State::Data(decoder, refusal) = &mut self.state {
+            decoder.discard();
+            refusal.get_or_insert(answer);
+        }
+    }
+
+    /// Answers [`Event::Message`].
+    pub fn answer_message(&mut self, answer: &Answer) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        self.state = State::Command;
+        if answer.is_positive() {
+            self.faults = 0;
+        }
+        answer.write(&mut self.output);
+    }
+
+    /// After the handshake: the session starts anew (RFC 3207 section 4.2).
+    pub fn tls_started(&mut self) {
+        if matches!(self.state, State::Waiting) {
+            self.state = State::Command;
+            self.tls = true;
+            self.client = None;
+            self.logged_in = false;
+            self.transaction = None;
+            self.mail_refused = false;
+        }
+    }
+
+    /// Ends the session with a reply of the caller's, such as 421 at shutdown.
+    pub fn end(&mut self, answer: &Answer) {
+        if !matches!(self.state, State::Closed) {
+            answer.write(&mut self.output);
+            self.state = State::Closed;
+        }
+    }
+
+    fn read_line(&mut self, line: &[u8], more_follows: bool) -> Option<Event> {
+        match std::mem::replace(&mut self.state, State::Command) {
+            State::Login(exchange) => self.login_step(login::resume(exchange, line)),
+            _ => self.read_command(line, more_follows),
+        }
+    }
+
+    fn read_data(&mut self, input: &mut BytesMut) -> Option<Event> {
+        let State::Data(decoder, _) = &mut self.state else {
+            return None;
+        };
+        match decoder.feed(input) {
+            Progress::More => {
+                input.clear();
+                None
+            }
+            Progress::Overrun => Some(self.break_off(
+                Refusal::MessageTooLarge,
+                &Answer::new(552, "5.3.4", self.size_text()),
+            )),
+            Progress::Ended { consumed } => {
+                input.advance(consumed);
+                self.end_data()
+            }
+        }
+    }
+
+    fn end_data(&mut self) -> Option<Event> {
+        let transaction = self.transaction.take()?;
+        let State::Data(decoder, refusal) = std::mem::replace(&mut self.state, State::Command)
+        else {
+            return None;
+        };
+        if let Some(answer) = refusal {
+            answer.write(&mut self.output);
+            return None;
+        }
+        match decoder.finish() {
+            Ok(content) => {
+                self.state = State::Waiting;
+                Some(Event::Message(transaction.into_message(content)))
+            }
+            Err(DataFault::TooLarge) => {
+                Answer::new(552, "5.3.4", self.size_text()).write(&mut self.output);
+                Some(Event::Refused(Refusal::MessageTooLarge))
+            }
+            Err(DataFault::BareLineEnd) => {
+                self.say(
+                    550,
+                    "5.5.2",
+                    "a bare CR or LF stands in the message; lines must end in CRLF",
+                );
+                Some(Event::Refused(Refusal::BareLineEnd))
+            }
+        }
+    }
+
+    fn login_step(&mut self, step: Step) -> Option<Event> {
+        match step {
+            Step::Challenge(challenge, exchange) => {
+                self.state = State::Login(exchange);
+                self.output.put_slice(b"334 ");
+                self.output.put_slice(challenge.as_bytes());
+                self.output.put_slice(b"\r\n");
+                None
+            }
+            Step::Done(login) => {
+                self.state = State::Waiting;
+                Some(Event::Login(login))
+            }
+            Step::Failed(answer) if answer.code() == 535 => self.login_failed(&answer),
+            Step::Failed(answer) => self.fault(&answer),
+        }
+    }
+
+    fn login_failed(&mut self, answer: &Answer) -> Option<Event> {
+        self.login_failures += 1;
+        if self.login_failures < MOST_LOGIN_FAILURES {
+            answer.write(&mut self.output);
+            return None;
+        }
+        Some(self.break_off(
+            Refusal::TooManyLogins,
+            &Answer::fixed(421, "4.7.0", "too many failed logins; closing"),
+        ))
+    }
+
+    /// Replies to a faulty command, and ends a session that has too many.
+    fn fault(&mut self, answer: &Answer) -> Option<Event> {
+        answer.write(&mut self.output);
+        self.faults += 1;
+        if self.faults < MOST_FAULTS {
+            return None;
+        }
+        Some(self.break_off(
+            Refusal::TooManyFaults,
+            &Answer::fixed(421, "4.7.0", "too many faulty commands; closing"),
+        ))
+    }
+
+    fn break_off(&mut self, refusal: Refusal, answer: &Answer) -> Event {
+        self.end(answer);
+        Event::Refused(refusal)
+    }
+
+    fn say(&mut self, code: u16, enhanced: &'static str, text: &'static str) {
+        Answer::fixed(code, enhanced, text).write(&mut self.output);
+    }
+
+    fn size_text(&self) -> String {
+        format!(
+            "the message is larger than the {} octets that this relay takes",
+            self.settings.message_bytes
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
