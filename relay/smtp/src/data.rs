@@ -145,13 +145,12 @@ impl DataDecoder {
                     run = index;
                     self.state = State::Dot;
                 }
-                State::LineStart => self.state = State::Text,
                 State::Dot if octet == b'\r' => {
                     index += 1;
                     run = index;
                     self.state = State::DotReturn;
                 }
-                State::Dot => self.state = State::Text,
+                State::LineStart | State::Dot => self.state = State::Text,
                 State::DotReturn if octet == b'\n' => return Some(index + 1),
                 State::DotReturn => {
                     self.bare_line_end();

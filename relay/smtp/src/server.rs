@@ -11,18 +11,19 @@
 //! and [`MOST_LOGIN_FAILURES`] failed logins, unwritten replies [`FLUSH_AT`] octets; recipients and
 //! message size are settings.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 
-use crate::address::Address;
 use crate::data::{DataDecoder, DataFault, Progress};
 
 mod answer;
 mod commands;
+mod interface;
 mod line;
 mod login;
 mod transaction;
 
 pub use answer::Answer;
+pub use interface::{Event, LoginPolicy, LoginVerdict, Message, Refusal, Settings};
 pub use line::LONGEST_LINE;
 pub use login::{Login, Password};
 
@@ -36,129 +37,6 @@ pub const MOST_FAULTS: u32 = 20;
 pub const MOST_LOGIN_FAILURES: u32 = 3;
 /// Octets of replies before [`Event::Flush`].
 pub const FLUSH_AT: usize = 16 * 1024;
-
-/// Whether clients log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginPolicy {
-    /// `MAIL` is refused with 530 before a login.
-    Required,
-    /// `AUTH` is offered; what an anonymous client may do is for the caller to say.
-    Optional,
-    /// `AUTH` is not offered.
-    None,
-}
-
-/// What a session offers.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Own name in `EHLO`'s reply and the greeting.
-    pub hostname: String,
-    /// What the greeting says after the name and `ESMTP`.
-    pub banner: String,
-    /// Largest message in octets.
-    pub message_bytes: u64,
-    /// Most recipients of a message.
-    pub recipients: usize,
-    /// Offer `STARTTLS`.
-    pub start_tls: bool,
-    /// The connection is encrypted from its start.
-    pub implicit_tls: bool,
-    /// Whether clients log in.
-    pub login: LoginPolicy,
-    /// Offer `AUTH` without TLS.
-    pub login_without_tls: bool,
-}
-
-/// What the caller is told, and what it owes.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Many replies wait: write [`Server::output`] and clear it, then go on.
-    Flush,
-    /// Check a password; owes [`Server::answer_login`].
-    Login(Login),
-    /// `MAIL` with this sender is well-formed; owes [`Server::answer_mail`].
-    Mail(Option<Address>),
-    /// Somebody wants to send data, of so many octets if announced; owes [`Server::answer_data`].
-    Data {
-        /// `SIZE=`, at most the limit.
-        size: Option<u64>,
-    },
-    /// A message is complete; owes [`Server::answer_message`].
-    Message(Message),
-    /// Write the output, shake hands, and call [`Server::tls_started`]. Octets received before the
-    /// handshake must not be given to [`Server::next`] again; there are none in the buffer.
-    StartTls,
-    /// Something was refused by a rule or limit of the machine; the reply is in the output.
-    Refused(Refusal),
-    /// Write the output and close the connection.
-    Close,
-}
-
-/// What the machine refuses on its own account, beyond faulty commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// `MAIL` before a login.
-    LoginRequired,
-    /// `SIZE=` or the data is over the limit.
-    MessageTooLarge,
-    /// More recipients than the limit.
-    TooManyRecipients,
-    /// A recipient that cannot be one here.
-    Recipient,
-    /// Bare CR or LF in the data.
-    BareLineEnd,
-    /// A command line that is too long or not ended by CRLF, or commands sent along with
-    /// `STARTTLS`; the session ends.
-    LineFraming,
-    /// Too many faulty commands; the session ends.
-    TooManyFaults,
-    /// Too many failed logins; the session ends.
-    TooManyLogins,
-}
-
-impl Refusal {
-    /// Name for metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LoginRequired => "login_required",
-            Self::MessageTooLarge => "message_too_large",
-            Self::TooManyRecipients => "too_many_recipients",
-            Self::Recipient => "recipient",
-            Self::BareLineEnd => "bare_line_end",
-            Self::LineFraming => "line_framing",
-            Self::TooManyFaults => "too_many_faults",
-            Self::TooManyLogins => "too_many_logins",
-        }
-    }
-}
-
-/// A message as received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Reverse path.
-    pub sender: Option<Address>,
-    /// Forward paths in order, each once; never empty.
-    pub recipients: Vec<Address>,
-    /// `BODY=8BITMIME` was given.
-    pub eight_bit: bool,
-    /// `SMTPUTF8` was given.
-    pub smtputf8: bool,
-    /// Content; lines end in CRLF and dots are not stuffed.
-    pub content: Bytes,
-    /// Octets of its longest line.
-    pub longest_line: usize,
-}
-
-/// What became of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginVerdict {
-    /// The client is who it says.
-    Granted,
-    /// It is not, or nobody is called that.
-    Denied,
-    /// It could not be checked now.
-    Unavailable,
-}
 
 /// One session's state.
 #[derive(Debug)]

@@ -249,12 +249,12 @@ proptest! {
         ]), 0..16),
     ) {
         let line = words.concat();
-        match Command::parse(line.as_bytes()) {
-            Ok(Command::Mail(Mail { sender: Some(address), .. })
-                | Command::Rcpt(Recipient::Address(address))) => {
-                prop_assert_eq!(Address::parse(address.as_str()), Ok(address));
-            }
-            _ => {}
+        if let Ok(
+            Command::Mail(Mail { sender: Some(address), .. })
+            | Command::Rcpt(Recipient::Address(address)),
+        ) = Command::parse(line.as_bytes())
+        {
+            prop_assert_eq!(Address::parse(address.as_str()), Ok(address));
         }
     }
 }

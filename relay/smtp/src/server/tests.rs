@@ -1,4 +1,5 @@
 use super::*;
+use crate::address::Address;
 use proptest::prelude::*;
 
 fn settings() -> Settings {
