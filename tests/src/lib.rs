@@ -1,1 +1,16 @@
-//! Harness and tests that cross a process.
+//! Harness for everything that crosses a process, cut by peer: the cluster, the receiving mail
+//! server, the name server, the clients.
+//!
+//! Peers are independent programs (Kubernetes, Postfix, OpenDKIM, CoreDNS, Python's smtplib, swaks,
+//! msmtp) as a user runs them; the harness only starts them, feeds them and reads what they
+//! recorded. Nothing here knows the operator's or the relay's code: what the tests learn, they
+//! learn from the Kubernetes API, from logs and from mail.
+
+pub mod clients;
+pub mod cluster;
+pub mod namespace;
+pub mod packages;
+pub mod process;
+pub mod receiver;
+pub mod wait;
+pub mod zone;
