@@ -99,7 +99,7 @@ class Configuration(unittest.TestCase):
         self.assertIn("bind 10.244.0.1\n", config.corefile(PATHS))
 
     def test_zones_are_taken_from_the_state_directory(self) -> None:
-        self.assertIn("directory /run/somewhere/zones db\\.(.*) {1}\n", config.corefile(PATHS))
+        self.assertIn("directory /run/somewhere/zones ^db\\.(.+)$ {1}\n", config.corefile(PATHS))
 
     def test_the_kubelet_watches_secrets_but_keeps_its_default_sync(self) -> None:
         rendered = config.kubelet(PATHS)

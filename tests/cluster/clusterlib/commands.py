@@ -117,6 +117,7 @@ def _controller_manager(paths: Paths, cache: Cache) -> Command:
             "--node-cidr-mask-size=24",
             f"--service-cluster-ip-range={settings.SERVICE_CIDR}",
             "--node-monitor-grace-period=20s",
+            f"--flex-volume-plugin-dir={paths.data}/volume-plugins",
         ]
     )
 
@@ -170,7 +171,9 @@ def _router(paths: Paths, cache: Cache) -> Command:
             "--run-loadbalancer=false",
             "--run-firewall=true",
             f"--service-cluster-ip-range={settings.SERVICE_CIDR}",
-            "--health-addr=127.0.0.1",
+            "--enable-cni=false",
+            # It would listen on every address.
+            "--health-port=0",
         ],
         {"NODE_NAME": settings.NODE_NAME},
     )

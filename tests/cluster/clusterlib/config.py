@@ -61,6 +61,9 @@ disabled_plugins = [
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+  Root = "{paths.state}/runc"
 """
 
 
@@ -144,6 +147,7 @@ def kube_proxy(paths: Paths) -> dict[str, Any]:
         "clientConnection": {"kubeconfig": f"{paths.config}/kube-proxy.kubeconfig"},
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
+        "nodePortAddresses": [settings.POD_CIDR],
         "oomScoreAdj": 0,
         "conntrack": {
             "maxPerCore": 0,
@@ -173,7 +177,7 @@ def corefile(paths: Paths) -> str:
         fallthrough in-addr.arpa
     }}
     auto {{
-        directory {paths.zones} db\\.(.*) {{1}}
+        directory {paths.zones} ^db\\.(.+)$ {{1}}
         reload 1s
     }}
     forward . 127.0.0.1:{settings.NXDOMAIN_PORT} {{

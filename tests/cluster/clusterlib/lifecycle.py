@@ -164,7 +164,7 @@ class Cluster:
             "kube-apiserver": self.api.ready,
             "kubelet": lambda: _http("http://127.0.0.1:10248/healthz"),
             "kube-proxy": lambda: _http("http://127.0.0.1:10256/healthz"),
-            "kube-router": lambda: _http("http://127.0.0.1:20244/healthz"),
+            "kube-router": network.policies_enforced,
             "coredns": self._dns_answers,
         }
 

@@ -68,6 +68,13 @@ def change_peer_address(action: str, address: str) -> None:
         _ip("address", "del", f"{address}/32", "dev", settings.PEER_BRIDGE)
 
 
+def policies_enforced() -> bool:
+    """Whether kube-router has hooked itself into the packet filter."""
+    command = ["iptables", "-w", "-S", "FORWARD"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "KUBE-ROUTER-FORWARD" in shown.stdout
+
+
 def destroy(paths: Paths) -> None:
     """Takes away all that `create` and the cluster's components have set up."""
     for command in ("iptables", "ip6tables"):

@@ -35,6 +35,7 @@ def run(paths: Paths) -> None:
     """Removes everything that the cluster has brought to this machine."""
     supervisor = Supervisor(paths)
     _end_processes(supervisor)
+    _remove_shim_sockets(paths)
     _unmount(paths)
     _remove_cgroups()
     network.destroy(paths)
@@ -134,6 +135,14 @@ def _unescape(word: str) -> str:
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         word = word.replace(code, character)
     return word
+
+
+def _remove_shim_sockets(paths: Paths) -> None:
+    """A killed shim leaves its socket, in a directory that containerd fixes."""
+    for note in paths.containerd_state.glob("io.containerd.runtime.v2.task/*/*/address"):
+        address = note.read_text(encoding="utf-8").strip()
+        if address.startswith("unix:///run/containerd/s/"):
+            Path(address.removeprefix("unix://")).unlink(missing_ok=True)
 
 
 def _remove_log_links(paths: Paths) -> None:
