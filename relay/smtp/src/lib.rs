@@ -6,8 +6,12 @@
 //! names the extensions that it speaks.
 
 pub mod address;
+pub mod client;
 pub mod command;
 pub mod data;
+pub mod reply;
 pub mod server;
+pub mod transparency;
 
 pub use address::{Address, AddressError};
+pub use reply::{EnhancedCode, Reply};

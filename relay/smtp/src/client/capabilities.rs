@@ -1,0 +1,75 @@
+//! What a server offers in its reply to `EHLO` (RFC 5321 section 4.1.1.1).
+
+use crate::reply::Reply;
+
+/// Offers that a client makes use of; the others are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The name that the server gave itself.
+    pub name: String,
+    /// RFC 2920.
+    pub pipelining: bool,
+    /// RFC 6152.
+    pub eight_bit_mime: bool,
+    /// RFC 6531.
+    pub smtputf8: bool,
+    /// RFC 3207.
+    pub starttls: bool,
+    /// RFC 1870: offered, and the largest message in octets, 0 when no limit is told.
+    pub size: Option<u64>,
+    /// RFC 4616.
+    pub auth_plain: bool,
+    /// The mechanism that was never standardised.
+    pub auth_login: bool,
+}
+
+impl Capabilities {
+    /// Those of a server that only knows `HELO`.
+    pub(super) fn of_helo(reply: &Reply) -> Self {
+        Self {
+            name: reply
+                .lines()
+                .next()
+                .and_then(|line| line.split(' ').next())
+                .unwrap_or_default()
+                .into(),
+            ..Self::default()
+        }
+    }
+
+    /// Keywords are read in any case; a line that makes no sense is no offer.
+    pub(super) fn of_ehlo(reply: &Reply) -> Self {
+        let mut capabilities = Self::of_helo(reply);
+        for line in reply.lines().skip(1) {
+            let line = line.to_ascii_uppercase();
+            let mut words = line.split_ascii_whitespace();
+            match words.next().unwrap_or_default() {
+                "PIPELINING" => capabilities.pipelining = true,
+                "8BITMIME" => capabilities.eight_bit_mime = true,
+                "SMTPUTF8" => capabilities.smtputf8 = true,
+                "STARTTLS" => capabilities.starttls = true,
+                "SIZE" => {
+                    let limit = words.next().and_then(|word| word.parse().ok());
+                    capabilities.size = Some(limit.unwrap_or(0));
+                }
+                "AUTH" => words.for_each(|word| capabilities.mechanism(word)),
+                // An old form that some servers still send beside the new one.
+                first => {
+                    if let Some(mechanism) = first.strip_prefix("AUTH=") {
+                        capabilities.mechanism(mechanism);
+                        words.for_each(|word| capabilities.mechanism(word));
+                    }
+                }
+            }
+        }
+        capabilities
+    }
+
+    fn mechanism(&mut self, name: &str) {
+        match name {
+            "PLAIN" => self.auth_plain = true,
+            "LOGIN" => self.auth_login = true,
+            _ => {}
+        }
+    }
+}
