@@ -1,1 +1,39 @@
 //! Custom resource types of the mail relay operator: the API and its manual.
+//!
+//! Three kinds in group `mailrelay.dev`, version `v1alpha1`, all namespaced: [`SmtpRelay`],
+//! [`SendingDomain`], [`SmtpCredential`]. The comments of the fields are what `kubectl explain`
+//! prints. Rules that one object alone can show to be broken are CEL validations here; everything
+//! that needs a second object is a condition ([`conditions`]).
+//!
+//! This crate holds no client and does no I/O.
+
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema repeats each struct, with its visibility, inside a function"
+)]
+
+mod common;
+pub mod conditions;
+mod credential;
+mod domain;
+pub mod names;
+mod relay;
+
+pub use common::{
+    Duration, LocalSecretReference, NamespaceFrom, NamespaceRule, RelayReference,
+    SecretKeyReference,
+};
+pub use credential::{Binding, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus};
+pub use domain::{
+    Dkim, DkimAlgorithm, DnsRecord, DnsRecordPurpose, DnsRecordState, KeyState, KeyStatus, Sender,
+    SendingDomain, SendingDomainSpec, SendingDomainStatus,
+};
+pub use relay::{
+    Authentication, Clients, Delivery, DeliveryTls, Dns, Domains, EnvironmentVariable, Limits,
+    Listener, ListenerTls, NetworkPolicySettings, PodTemplate, Queue, RelayTls, Retry,
+    ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostTls, SmtpRelay,
+    SmtpRelaySpec, SmtpRelayStatus, Storage, default_listeners,
+};
+
+/// Re-exported so that users of the types need not guess the version.
+pub use k8s_openapi;

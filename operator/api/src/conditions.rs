@@ -1,0 +1,100 @@
+//! Condition types and reasons: every one that the operator writes, with its meaning.
+//!
+//! A reason is the first failing check. The same word is the reason of the Event that tells of the
+//! transition.
+
+/// The spec can be used as it stands.
+pub const ACCEPTED: &str = "Accepted";
+/// A valid certificate is in place.
+pub const TLS_READY: &str = "TlsReady";
+/// Accepted mail survives the loss of a pod.
+pub const QUEUE_DURABLE: &str = "QueueDurable";
+/// Every shard of the relay runs the configuration of this generation.
+pub const PROGRAMMED: &str = "Programmed";
+/// The object does what it was asked for.
+pub const READY: &str = "Ready";
+/// DKIM keys exist.
+pub const KEYS_READY: &str = "KeysReady";
+/// The records to publish were seen in DNS.
+pub const DNS_VERIFIED: &str = "DnsVerified";
+/// The Secret of a credential is written.
+pub const SECRET_READY: &str = "SecretReady";
+
+/// Reasons, by the condition that carries them. Those of a true condition come first.
+pub mod reason {
+    /// `Accepted` is true: nothing is wrong with the spec.
+    pub const ACCEPTED: &str = "Accepted";
+    /// `Accepted` is false: a field has a value that cannot be used; the message names it.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// `Accepted` is false: an object of the same name exists and belongs to somebody else.
+    pub const NAME_CONFLICT: &str = "NameConflict";
+    /// `Accepted` is false: a Secret that the spec names is missing or lacks an entry.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// `Accepted` is false: there is no SmtpRelay of that name.
+    pub const RELAY_NOT_FOUND: &str = "RelayNotFound";
+    /// `Accepted` is false: the relay does not allow this namespace.
+    pub const NOT_ALLOWED_BY_RELAY: &str = "NotAllowedByRelay";
+    /// `Accepted` is false: an older object has the same domain or user name in this relay.
+    pub const CONFLICT: &str = "Conflict";
+    /// `Accepted` is false: the relay itself cannot be used; see its conditions.
+    pub const RELAY_NOT_ACCEPTED: &str = "RelayNotAccepted";
+
+    /// `TlsReady` is true: the certificate is valid.
+    pub const CERTIFICATE_VALID: &str = "CertificateValid";
+    /// `TlsReady` is true: no listener uses TLS.
+    pub const TLS_NOT_USED: &str = "TlsNotUsed";
+    /// `TlsReady` is false: the Secret is missing.
+    pub const CERTIFICATE_MISSING: &str = "CertificateMissing";
+    /// `TlsReady` is false: the Secret does not hold a certificate and its key.
+    pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
+    /// `TlsReady` is false: the certificate has expired.
+    pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
+
+    /// `QueueDurable` is true: the queue lies on claims.
+    pub const PERSISTENT_STORAGE: &str = "PersistentStorage";
+    /// `QueueDurable` is false: the queue lies on the pods' own disks.
+    pub const EPHEMERAL_STORAGE: &str = "EphemeralStorage";
+    /// `QueueDurable` is false: a claim is not bound to a volume.
+    pub const CLAIM_PENDING: &str = "ClaimPending";
+
+    /// `Programmed` is true: every shard runs it.
+    pub const PROGRAMMED: &str = "Programmed";
+    /// `Programmed` is false: a shard does not run the newest configuration yet.
+    pub const PENDING: &str = "Pending";
+    /// `Programmed` is false: a shard refused the newest configuration.
+    pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
+    /// `Programmed` is false: the operator cannot reach a shard's admin port.
+    pub const SHARD_UNREACHABLE: &str = "ShardUnreachable";
+    /// `Programmed` is false: something that comes first is not ready.
+    pub const NOT_ACCEPTED: &str = "NotAccepted";
+
+    /// `Ready` is true.
+    pub const READY: &str = "Ready";
+    /// `Ready` is false: shards are starting or being replaced.
+    pub const PROGRESSING: &str = "Progressing";
+    /// `Ready` is false: `spec.replicas` is 0.
+    pub const SCALED_TO_ZERO: &str = "ScaledToZero";
+    /// `Ready` is false: the object is being deleted; shards deliver what they hold.
+    pub const DRAINING: &str = "Draining";
+
+    /// `KeysReady` is true.
+    pub const KEYS_READY: &str = "KeysReady";
+    /// `KeysReady` is false: keys are being made.
+    pub const KEYS_PENDING: &str = "KeysPending";
+    /// `KeysReady` is false: the key Secret cannot be read; the message says why.
+    pub const KEYS_INVALID: &str = "KeysInvalid";
+
+    /// `DnsVerified` is true: every record is as it should be.
+    pub const RECORDS_VERIFIED: &str = "RecordsVerified";
+    /// `DnsVerified` is false: a record is missing.
+    pub const RECORDS_MISSING: &str = "RecordsMissing";
+    /// `DnsVerified` is false: a record has another value.
+    pub const RECORDS_MISMATCH: &str = "RecordsMismatch";
+    /// `DnsVerified` is unknown: DNS did not answer.
+    pub const LOOKUP_FAILED: &str = "LookupFailed";
+
+    /// `SecretReady` is true: the Secret is written.
+    pub const SECRET_WRITTEN: &str = "SecretWritten";
+    /// `SecretReady` is false: a Secret of that name exists and is not the operator's.
+    pub const SECRET_CONFLICT: &str = "SecretConflict";
+}

@@ -1,0 +1,228 @@
+//! `SendingDomain`: a mail domain that applications may send from, with its DKIM keys.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::RelayReference;
+
+/// A mail domain that applications may send from.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "mailrelay.dev",
+    version = "v1alpha1",
+    kind = "SendingDomain",
+    plural = "sendingdomains",
+    singular = "sendingdomain",
+    shortname = "sd",
+    category = "mailrelay",
+    namespaced,
+    status = "SendingDomainStatus",
+    derive = "PartialEq",
+    doc = "A mail domain that applications may send from through a relay. Its DKIM keys are made by the operator; publish the records of `status.dnsRecords`.",
+    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domain"),
+    printcolumn(name = "Relay", type_ = "string", json_path = ".spec.relayRef.name"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "DNS",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="DnsVerified")].reason"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SendingDomainSpec {
+    /// The domain in lower case, without a trailing dot, such as `example.com`; IDNs as A-labels
+    /// (`xn--`). Subdomains need a SendingDomain of their own. Cannot be changed.
+    #[schemars(length(min = 3, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')")
+            .message("must be a lower-case domain name without a trailing dot, such as example.com; IDNs as A-labels (xn--)"),
+        validation = Rule::new("self == oldSelf")
+            .message("domain cannot be changed, since keys and records belong to it; make a second SendingDomain")
+    )]
+    pub domain: String,
+
+    /// The SmtpRelay that sends for the domain. Cannot be changed.
+    #[x_kube(
+        validation = Rule::new("self == oldSelf")
+            .message("relayRef cannot be changed; make a second SendingDomain for the other relay")
+    )]
+    pub relay_ref: RelayReference,
+
+    /// DKIM keys and signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<Dkim>,
+
+    /// Who may send from the domain. Default: every SmtpCredential of this object's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub senders: Option<Vec<Sender>>,
+}
+
+/// DKIM keys and signatures (RFC 6376).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dkim {
+    /// One key and one signature per algorithm. `RsaSha256`: RSA with 2048 bits, understood by
+    /// every receiver. `Ed25519Sha256`: short keys (RFC 8463), understood by some. Default both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub algorithms: Option<Vec<DkimAlgorithm>>,
+
+    /// Start of the selectors, such as `mail` for `mail-r1._domainkey.example.com`. Lower-case
+    /// letters, digits and hyphens, at most 32. Default `mr` and six characters made of the
+    /// object's identity. A change makes new keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("must hold only a-z, 0-9 and inner hyphens, such as mail")
+    )]
+    pub selector_prefix: Option<String>,
+}
+
+/// DKIM algorithms.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum DkimAlgorithm {
+    /// `rsa-sha256`, 2048 bits.
+    RsaSha256,
+    /// `ed25519-sha256`.
+    Ed25519Sha256,
+}
+
+/// Who may send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// Namespace of the SmtpCredentials.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+
+    /// Name of one SmtpCredential. Default: all of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub credential: Option<String>,
+}
+
+/// Written by the operator, and only when something changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendingDomainStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Accepted`: the relay takes the domain. `KeysReady`: DKIM keys exist. `DnsVerified`: the
+    /// records were seen in DNS. `Programmed`: every shard of the relay runs them. `Ready`: mail
+    /// from the domain is accepted and signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// Records to publish, ready to copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_records: Vec<DnsRecord>,
+
+    /// DKIM keys; the private parts are in Secret `<name>-dkim` of this namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["selector".into()]))]
+    pub keys: Vec<KeyStatus>,
+}
+
+/// A record to publish, and what DNS shows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsRecord {
+    /// Full name without a trailing dot.
+    pub name: String,
+
+    /// Record type, such as `TXT`.
+    pub r#type: String,
+
+    /// The value as one string, as DNS panels and APIs want it.
+    pub value: String,
+
+    /// The same value in strings of at most 255 octets, as zone files want it.
+    pub split_value: Vec<String>,
+
+    /// What the record is for: `Dkim`.
+    pub purpose: DnsRecordPurpose,
+
+    /// `Missing`: no such record. `Mismatch`: another value stands there. `Verified`: as it should
+    /// be. `Unknown`: not looked yet, or DNS did not answer.
+    pub state: DnsRecordState,
+
+    /// What DNS answered when it differed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<String>,
+}
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DnsRecordPurpose {
+    /// A DKIM public key (RFC 6376 section 3.6).
+    Dkim,
+}
+
+/// What DNS shows of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DnsRecordState {
+    /// Not looked yet, or DNS did not answer.
+    #[default]
+    Unknown,
+    /// No such record.
+    Missing,
+    /// Another value stands there.
+    Mismatch,
+    /// As it should be.
+    Verified,
+}
+
+/// A DKIM key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyStatus {
+    /// Selector; the record is at `<selector>._domainkey.<domain>`.
+    pub selector: String,
+
+    /// `RsaSha256` or `Ed25519Sha256`.
+    pub algorithm: DkimAlgorithm,
+
+    /// `Pending`: made, not in use. `Active`: signs. `Retiring`: no longer signs, its record must
+    /// stay until mail under way has arrived.
+    pub state: KeyState,
+
+    /// When the key was made.
+    pub created_at: Time,
+}
+
+/// Life of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyState {
+    /// Made, not in use.
+    #[default]
+    Pending,
+    /// Signs.
+    Active,
+    /// No longer signs.
+    Retiring,
+}

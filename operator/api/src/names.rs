@@ -1,0 +1,88 @@
+//! Names that users and other programs meet: group, labels, annotations, finalizer, and what the
+//! objects that a relay is made of are called.
+
+/// API group of all kinds.
+pub const GROUP: &str = "mailrelay.dev";
+
+/// Field manager of server-side apply.
+pub const FIELD_MANAGER: &str = "mailrelay-operator";
+
+/// Finalizer on all three kinds.
+pub const FINALIZER: &str = "mailrelay.dev/finalizer";
+
+/// Label with the relay's name on everything that belongs to a relay.
+pub const RELAY_LABEL: &str = "mailrelay.dev/relay";
+
+/// Label with the shard's number on its Deployment, pod and claim.
+pub const SHARD_LABEL: &str = "mailrelay.dev/shard";
+
+/// Label that makes a pod part of the Service: `"true"`. A draining shard has `"false"`.
+pub const ACCEPTING_LABEL: &str = "mailrelay.dev/accepting";
+
+/// Annotation that the operator touches on a pod to make the kubelet refresh its files at once.
+pub const REFRESH_ANNOTATION: &str = "mailrelay.dev/refresh";
+
+/// Annotation with a digest of what the operator last applied to an object.
+pub const APPLIED_ANNOTATION: &str = "mailrelay.dev/applied";
+
+/// Port of `/healthz`, `/readyz` and `/metrics` in relay pods.
+pub const HEALTH_PORT: i32 = 8080;
+
+/// Port of the operator's way into relay pods.
+pub const ADMIN_PORT: i32 = 8443;
+
+/// Directory of the relay's configuration in its pods.
+pub const CONFIG_DIRECTORY: &str = "/etc/mailrelay";
+
+/// Directory of the relay's state in its pods; the queue lies in `queue` below it.
+pub const STATE_DIRECTORY: &str = "/var/lib/mailrelay";
+
+/// Deployment of shard `index`.
+pub fn shard(relay: &str, index: i32) -> String {
+    format!("{relay}-{index}")
+}
+
+/// Claim of shard `index`.
+pub fn claim(relay: &str, index: i32) -> String {
+    format!("{relay}-queue-{index}")
+}
+
+/// Secret with the main configuration file.
+pub fn config_secret(relay: &str) -> String {
+    format!("{relay}-config")
+}
+
+/// Secret with bucket `index` of domains and credentials.
+pub fn bucket_secret(relay: &str, index: usize) -> String {
+    format!("{relay}-bucket-{index:02}")
+}
+
+/// Secret with the listeners' certificate that the operator issues.
+pub fn tls_secret(relay: &str) -> String {
+    format!("{relay}-tls")
+}
+
+/// Secret with the relay's own authority; never mounted into a pod.
+pub fn authority_secret(relay: &str) -> String {
+    format!("{relay}-authority")
+}
+
+/// Secret with the certificate of the relay pods' admin port.
+pub fn internal_secret(relay: &str) -> String {
+    format!("{relay}-internal")
+}
+
+/// ConfigMap with the authority that clients of the relay trust, entry `ca.crt`.
+pub fn ca_config_map(relay: &str) -> String {
+    format!("{relay}-ca")
+}
+
+/// Name in the certificate of the relay pods' admin port.
+pub fn internal_server_name(relay: &str) -> String {
+    format!("{relay}.mailrelay.internal")
+}
+
+/// Secret with a SendingDomain's DKIM keys, in the domain's namespace.
+pub fn dkim_secret(domain: &str) -> String {
+    format!("{domain}-dkim")
+}

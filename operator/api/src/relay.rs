@@ -1,0 +1,239 @@
+//! `SmtpRelay`: a mail relay for the applications of a cluster.
+
+mod delivery;
+mod listener;
+mod pod;
+mod status;
+
+pub use delivery::{Delivery, DeliveryTls, Dns, Retry, Smarthost, SmarthostTls};
+pub use listener::{Authentication, Listener, ListenerTls, default_listeners};
+pub use pod::{
+    EnvironmentVariable, Limits, NetworkPolicySettings, PodTemplate, Queue, ServiceSettings,
+    ServiceType, Storage,
+};
+pub use status::{ShardPhase, ShardStatus, SmtpRelayStatus};
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::NamespaceRule;
+
+/// A mail relay. `spec: {}` is a working one: it listens on 25, 465, 587, 2525 and 8025, demands
+/// TLS and authentication, keeps mail on a claim and delivers to the recipients' MX hosts.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "mailrelay.dev",
+    version = "v1alpha1",
+    kind = "SmtpRelay",
+    plural = "smtprelays",
+    singular = "smtprelay",
+    shortname = "relay",
+    category = "mailrelay",
+    namespaced,
+    status = "SmtpRelayStatus",
+    derive = "PartialEq",
+    doc = "A mail relay that applications of the cluster submit mail to. `spec: {}` is a working one.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,43}[a-z0-9])?$')")
+        .message("metadata.name becomes the Service's name: it must start with a letter, hold only a-z, 0-9 and hyphens, and have at most 45 characters"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Shards", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Queued", type_ = "integer", json_path = ".status.queuedMessages"),
+    printcolumn(name = "Domains", type_ = "integer", json_path = ".status.domains"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.address", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.listeners) || !self.listeners.exists(l, l.authentication == 'None') || (has(self.clients) && has(self.clients.cidrs) && self.clients.cidrs.size() > 0)")
+        .message("a listener with authentication: None lets anybody send; name the client networks in clients.cidrs, or set authentication: Required")
+        .field_path(".listeners"),
+    validation = Rule::new("(has(self.queue) && has(self.queue.storage) ? self.queue.storage : 'Persistent') == (has(oldSelf.queue) && has(oldSelf.queue.storage) ? oldSelf.queue.storage : 'Persistent')")
+        .message("queue.storage cannot be changed, since the mail that waits there would be lost; make a second SmtpRelay and move the clients"),
+    validation = Rule::new("(has(self.queue) && has(self.queue.storageClassName) ? self.queue.storageClassName : '') == (has(oldSelf.queue) && has(oldSelf.queue.storageClassName) ? oldSelf.queue.storageClassName : '')")
+        .message("queue.storageClassName cannot be changed, since a claim keeps its class; make a second SmtpRelay and move the clients"),
+    validation = Rule::new("quantity(has(self.queue) && has(self.queue.size) ? string(self.queue.size) : '1Gi').compareTo(quantity(has(oldSelf.queue) && has(oldSelf.queue.size) ? string(oldSelf.queue.size) : '1Gi')) >= 0")
+        .message("queue.size cannot shrink, since a claim cannot; give the old size or more"),
+)]
+pub struct SmtpRelaySpec {
+    /// Number of shards: pods with a queue each, behind one Service. Default 1, at most 64. A shard
+    /// that is no longer wanted leaves the Service, delivers what it holds, and only then goes.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 64))]
+    pub replicas: i32,
+
+    /// Name by which the relay greets clients and servers (RFC 5321 section 2.3.5). Default
+    /// `<name>.<namespace>.svc`. For mail to the internet give the name that the egress address
+    /// resolves back to, or many receivers will refuse it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?[.])+[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?$')")
+            .message("must be a full host name without a trailing dot, such as mail.example.com; IDNs as A-labels (xn--)")
+    )]
+    pub hostname: Option<String>,
+
+    /// Ports on which clients submit mail. Default: `smtp` 25, `submission` 587, `smtp-2525` and
+    /// `smtp-8025` with STARTTLS, `submissions` 465 with TLS from the first octet; all with
+    /// authentication required. A list given here replaces the whole default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self.all(a, self.exists_one(b, b.name == a.name))")
+            .message("each listener needs a name of its own"),
+        validation = Rule::new("self.all(a, self.exists_one(b, (b.port < 1024 ? b.port + 10000 : b.port) == (a.port < 1024 ? a.port + 10000 : a.port)))")
+            .message("each listener needs a port of its own; a port below 1024 also takes the one 10000 above it"),
+    )]
+    pub listeners: Option<Vec<Listener>>,
+
+    /// Certificate of the listeners. Default: the operator makes an authority for this relay and
+    /// renews a certificate from it; the authority is in ConfigMap `<name>-ca`, entry `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RelayTls>,
+
+    /// Who may connect, and whose SmtpCredentials are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Clients>,
+
+    /// Whose SendingDomains are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<Domains>,
+
+    /// How accepted messages leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+
+    /// Name servers of the relay pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
+
+    /// The durable queue of each shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+
+    /// Bounds on what one client may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+
+    /// What the relay pods look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+
+    /// The NetworkPolicy of the relay pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicySettings>,
+
+    /// The Service that applications connect to; it has the relay's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceSettings>,
+}
+
+fn one() -> i32 {
+    1
+}
+
+impl Default for SmtpRelaySpec {
+    fn default() -> Self {
+        Self {
+            replicas: one(),
+            hostname: None,
+            listeners: None,
+            tls: None,
+            clients: None,
+            domains: None,
+            delivery: None,
+            dns: None,
+            queue: None,
+            limits: None,
+            pod_template: None,
+            network_policy: None,
+            service: None,
+        }
+    }
+}
+
+/// Certificate of the listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayTls {
+    /// Secret of type `kubernetes.io/tls` in the relay's namespace, such as cert-manager writes. A
+    /// renewed certificate is in force within seconds, without a restart. Default: the operator's
+    /// own certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Clients {
+    /// Namespaces whose pods may connect and whose SmtpCredentials are accepted. Default: the
+    /// relay's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<NamespaceRule>,
+
+    /// Networks in CIDR notation that may connect besides those pods, such as `192.0.2.0/24`.
+    /// Clients there may send without authentication on listeners where it is `Optional` or
+    /// `None`. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 43)))]
+    #[x_kube(
+        validation = Rule::new("self.all(network, isCIDR(network))")
+            .message("each entry must be a network in CIDR notation, such as 192.0.2.0/24")
+    )]
+    pub cidrs: Vec<String>,
+}
+
+/// Whose SendingDomains are accepted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Domains {
+    /// Namespaces whose SendingDomains may name this relay. Default: the relay's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<NamespaceRule>,
+}
+
+impl SmtpRelaySpec {
+    /// The listeners, or the default ones.
+    pub fn listeners(&self) -> Vec<Listener> {
+        self.listeners.clone().unwrap_or_else(default_listeners)
+    }
+
+    /// Who may connect; the relay's own namespace by default.
+    pub fn client_namespaces(&self) -> NamespaceRule {
+        self.clients
+            .as_ref()
+            .and_then(|clients| clients.namespaces.clone())
+            .unwrap_or_default()
+    }
+
+    /// Networks that may connect besides pods.
+    pub fn client_cidrs(&self) -> &[String] {
+        self.clients
+            .as_ref()
+            .map_or(&[], |clients| clients.cidrs.as_slice())
+    }
+
+    /// Whose domains are accepted; those of the relay's own namespace by default.
+    pub fn domain_namespaces(&self) -> NamespaceRule {
+        self.domains
+            .as_ref()
+            .and_then(|domains| domains.namespaces.clone())
+            .unwrap_or_default()
+    }
+
+    /// Where the queue lies.
+    pub fn storage(&self) -> Storage {
+        self.queue
+            .as_ref()
+            .and_then(|queue| queue.storage)
+            .unwrap_or_default()
+    }
+}

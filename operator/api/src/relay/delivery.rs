@@ -1,0 +1,163 @@
+//! How accepted messages leave.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, LocalSecretReference, SecretKeyReference};
+
+/// How accepted messages leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// Servers that take all mail in place of the recipients' MX hosts, tried in order. Default
+    /// none: mail goes to the MX hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub smarthosts: Vec<Smarthost>,
+
+    /// When to try again and when to give up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+
+    /// Encryption towards MX hosts. `Opportunistic`: TLS when offered and working, clear text
+    /// otherwise (default). `Required`: TLS or no delivery, the certificate is not judged.
+    /// `Verified`: TLS with a certificate that is valid for the MX host name, or no delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<DeliveryTls>,
+
+    /// Connections of one shard to one destination at a time. Default 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub connections_per_destination: Option<i32>,
+
+    /// TCP port of MX hosts. Default 25; another one is for test networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub mx_port: Option<i32>,
+
+    /// Networks in CIDR notation in which MX hosts may lie although they are loopback, link-local
+    /// or the relay's own. Default none; for test networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 43)))]
+    #[x_kube(
+        validation = Rule::new("self.all(network, isCIDR(network))")
+            .message("each entry must be a network in CIDR notation, such as 10.0.0.0/8")
+    )]
+    pub permitted_networks: Vec<String>,
+}
+
+/// A server that relays for this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.credentialsSecretRef) || self.tls != 'None'")
+        .message("tls is None, which would send the password in clear text; use StartTls or Implicit")
+        .field_path(".tls")
+)]
+pub struct Smarthost {
+    /// Host name or IP address. Its A and AAAA records are used, never its MX.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("isIP(self) || self.matches('^[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?([.][A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?)*$')")
+            .message("must be a host name such as smtp.example.com, or an IP address, without port and without brackets")
+    )]
+    pub host: String,
+
+    /// TCP port, 1 to 65535. Default 587.
+    #[serde(default = "submission_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+
+    /// Encryption. `StartTls`: STARTTLS with a verified certificate, or no delivery (default).
+    /// `Implicit`: TLS from the first octet with a verified certificate (usual on 465).
+    /// `Opportunistic`: STARTTLS if offered, unverified, clear text otherwise; no password is sent
+    /// in clear text. `None`: clear text.
+    #[serde(default)]
+    pub tls: SmarthostTls,
+
+    /// Secret in the relay's namespace with entries `username` and `password` for AUTH. Default
+    /// none: no AUTH. An edit of the Secret is in force within seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<LocalSecretReference>,
+
+    /// Secret in the relay's namespace with a PEM bundle of the authorities that this host's
+    /// certificate is verified against. Default: the public web roots built into the relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyReference>,
+}
+
+fn submission_port() -> i32 {
+    587
+}
+
+/// Encryption towards a smarthost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SmarthostTls {
+    /// STARTTLS with a verified certificate, or no delivery.
+    #[default]
+    StartTls,
+    /// TLS from the first octet with a verified certificate.
+    Implicit,
+    /// STARTTLS if offered, no verification.
+    Opportunistic,
+    /// Clear text.
+    None,
+}
+
+/// The n-th wait is `initial` doubled n times, at most `maximum`, plus or minus a fifth at random.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.initial) ? duration(self.initial) : duration('1m')) <= (has(self.maximum) ? duration(self.maximum) : duration('1h'))")
+        .message("initial (default 1m) must be at most maximum (default 1h)")
+        .field_path(".initial")
+)]
+pub struct Retry {
+    /// First wait after a temporary failure, such as `30s`. Default `1m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) > duration('0s')")
+            .message("must be above 0, such as 30s")
+    )]
+    pub initial: Option<Duration>,
+
+    /// Longest wait between two attempts, such as `2h`. Default `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub maximum: Option<Duration>,
+
+    /// Age at which a message is given up and its sender told, such as `48h`. Default `120h`; RFC
+    /// 5321 section 4.5.4.1 asks for at least 4 to 5 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub expire_after: Option<Duration>,
+}
+
+/// Encryption towards MX hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeliveryTls {
+    /// TLS when offered and working, clear text otherwise (RFC 7435).
+    #[default]
+    Opportunistic,
+    /// TLS or no delivery; the certificate is not judged.
+    Required,
+    /// TLS with a certificate that is valid for the MX host name, or no delivery.
+    Verified,
+}
+
+/// Name servers of the relay pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dns {
+    /// IP addresses, with or without port, such as `10.96.0.10`, `192.0.2.1:5353` or
+    /// `[2001:db8::1]:53`. Default: the cluster's own name service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 53)))]
+    #[x_kube(
+        validation = Rule::new("self.all(server, isIP(server) || (server.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(server.split(':')[0])) || (server.matches('^[[][0-9A-Fa-f:.]+[]]:[0-9]{1,5}$') && isIP(server.substring(1, server.lastIndexOf(']')))))")
+            .message("each entry must be an IP address, or address:port such as 192.0.2.1:5353 or [2001:db8::1]:53")
+    )]
+    pub servers: Vec<String>,
+}

@@ -1,0 +1,202 @@
+//! The shape of pods, storage and Service.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::LocalSecretReference;
+
+/// The durable queue of each shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.storageClassName) || !has(self.storage) || self.storage != 'Ephemeral'")
+        .message("storageClassName has no meaning with storage: Ephemeral; remove one of them")
+        .field_path(".storageClassName")
+)]
+pub struct Queue {
+    /// Where messages wait. `Persistent`: a PersistentVolumeClaim per shard, so that accepted mail
+    /// survives pod and node (default). `Ephemeral`: the pod's own disk; accepted mail is lost
+    /// with the pod, and condition `QueueDurable` says so. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+
+    /// Size of a shard's queue in octets, such as `10Gi`. Default `1Gi`. May grow where the
+    /// storage class allows it, never shrink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('128Mi')) >= 0")
+            .message("must be a size of at least 128Mi, such as 10Gi")
+    )]
+    pub size: Option<Quantity>,
+
+    /// Storage class of the claims. Default: the cluster's default class. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+/// Where a queue lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Storage {
+    /// A claim per shard.
+    #[default]
+    Persistent,
+    /// An `emptyDir`; lost with the pod.
+    Ephemeral,
+}
+
+/// Bounds on what one client may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Largest message in octets, such as `50Mi`; announced as SIZE (RFC 1870). Default `25Mi`, at
+    /// most `128Mi`. A larger one is refused with 552.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('64Ki')) >= 0 && quantity(string(self)).compareTo(quantity('128Mi')) <= 0")
+            .message("must be a size from 64Ki to 128Mi, such as 50Mi")
+    )]
+    pub message_size: Option<Quantity>,
+
+    /// Recipients of one message. Default 1000, at least 100 (RFC 5321 section 4.5.3.1.8). One
+    /// more is refused with 452, and the client sends the rest in a second message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 100_000))]
+    pub recipients: Option<i32>,
+
+    /// Client connections of one shard at one time, over all listeners. Default 1000. One more is
+    /// answered 421.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections: Option<i32>,
+}
+
+/// What the relay pods look like beyond what the operator sets itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTemplate {
+    /// Image of the relay. Default: the one that the operator was installed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+
+    /// Secrets in the relay's namespace with credentials for the image's registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub image_pull_secrets: Vec<LocalSecretReference>,
+
+    /// CPU and memory of each shard. Default: requests of 50m and 64Mi, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// Environment of the relay, such as the standard `OTEL_EXPORTER_OTLP_ENDPOINT` or `RUST_LOG`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvironmentVariable>,
+
+    /// Labels of the nodes that shards may run on. Default: any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints that shards tolerate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+
+    /// Scheduling constraints. Default: shards of one relay prefer different nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+
+    /// Priority class of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+
+    /// Annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// Labels of the pods, beside those of the operator.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A variable of the relay's environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentVariable {
+    /// Name, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")
+    )]
+    pub name: String,
+
+    /// Value. Not for secrets: whoever may read pods reads it.
+    #[serde(default)]
+    #[schemars(length(max = 8192))]
+    pub value: String,
+}
+
+/// Who may reach the relay, enforced by the cluster's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPolicySettings {
+    /// Whether the operator makes a NetworkPolicy: in from `spec.clients` to the listeners, out to
+    /// DNS and mail servers. Default true. Switch it off where an own policy does the same.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+impl Default for NetworkPolicySettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The Service that applications connect to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSettings {
+    /// `ClusterIP`: reachable inside the cluster (default). `NodePort` and `LoadBalancer`: also
+    /// from outside; list the networks in `spec.clients.cidrs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<ServiceType>,
+
+    /// Annotations of the Service, such as those that load balancers read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// `SingleStack`, `PreferDualStack` or `RequireDualStack`. Default: left to the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^(SingleStack|PreferDualStack|RequireDualStack)$"))]
+    pub ip_family_policy: Option<String>,
+
+    /// `IPv4` and `IPv6` in the order wanted. Default: left to the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(regex(pattern = "^IPv[46]$")))]
+    pub ip_families: Vec<String>,
+}
+
+/// Kind of Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceType {
+    /// Inside the cluster.
+    #[default]
+    #[serde(rename = "ClusterIP")]
+    ClusterIp,
+    /// A port of every node.
+    NodePort,
+    /// An address of the provider's load balancer.
+    LoadBalancer,
+}
