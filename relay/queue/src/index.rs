@@ -6,8 +6,9 @@
 
 mod slab;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::record::Settle;
 use crate::schedule::{Next, Schedule, Ticket};
 use crate::{Destination, MessageId, Outcome, Timestamp};
 use slab::Slab;
@@ -78,8 +79,24 @@ struct Unit {
     state: State,
 }
 
-/// As [`Recipients`]: one unit without an allocation of its own would make every entry larger
-/// than the pointer saves, so it is a boxed slice for all.
+impl Unit {
+    fn is_open(&self) -> bool {
+        !self.recipients.as_slice().is_empty()
+    }
+
+    fn apply(&mut self, closed: &HashSet<u32>, attempts: u32, retry_at: Timestamp) {
+        let open = self.recipients.as_slice().iter().copied();
+        let left = open
+            .filter(|recipient| !closed.contains(recipient))
+            .collect();
+        self.recipients = Recipients::new(left);
+        self.attempts = attempts;
+        self.due = retry_at;
+    }
+}
+
+/// One per destination of the message. Boxed, since an entry is kept small for the many that have
+/// one only as well.
 type Units = Box<[Unit]>;
 
 #[derive(Debug)]
@@ -98,7 +115,6 @@ pub(crate) struct Taken {
     pub(crate) attempts: u32,
     pub(crate) recipients: Vec<u32>,
     pub(crate) location: Location,
-    pub(crate) due: Timestamp,
 }
 
 /// State of one open recipient.
@@ -216,7 +232,7 @@ impl Index {
             return Some(location);
         }
         for (number, unit) in (0..).zip(&mut entry.units) {
-            if unit.state == State::Done && !unit.recipients.as_slice().is_empty() {
+            if unit.state == State::Done && unit.is_open() {
                 unit.state = State::Waiting;
                 unit.due = unit.due.min(latest);
                 self.schedule
@@ -259,7 +275,6 @@ impl Index {
             attempts: unit.attempts,
             recipients: unit.recipients.as_slice().to_vec(),
             location: entry.location,
-            due: next.due,
         })
     }
 
@@ -283,7 +298,7 @@ impl Index {
         &mut self,
         id: MessageId,
         destination: &Destination,
-        outcome: &dyn Fn(u32) -> Outcome,
+        outcomes: &[(u32, Outcome)],
         attempts: u32,
         retry_at: Timestamp,
     ) -> Settled {
@@ -296,15 +311,12 @@ impl Index {
         let Some(unit) = entry.units.get_mut(number as usize) else {
             return Settled::Unknown;
         };
-        let left = deferred(unit.recipients.as_slice(), outcome);
-        unit.attempts = attempts;
-        unit.due = retry_at;
-        unit.state = if left.is_empty() {
-            State::Done
-        } else {
+        unit.apply(&closed(outcomes), attempts, retry_at);
+        unit.state = if unit.is_open() {
             State::Waiting
+        } else {
+            State::Done
         };
-        unit.recipients = Recipients::new(left);
         if unit.state == State::Waiting {
             self.schedule
                 .push(unit.destination, retry_at, Ticket { slot, unit: number });
@@ -314,31 +326,23 @@ impl Index {
 
     /// Applies a settle record during replay, where nothing is taken or scheduled and routes may
     /// have changed since it was written: recipients are found by number.
-    pub(crate) fn replay_settle(
-        &mut self,
-        id: MessageId,
-        outcomes: &HashMap<u32, Outcome>,
-        attempts: u32,
-        retry_at: Timestamp,
-    ) -> Settled {
-        let Some(slot) = self.slot(id) else {
+    pub(crate) fn replay_settle(&mut self, settle: &Settle) -> Settled {
+        let Some(slot) = self.slot(settle.id) else {
             return Settled::Unknown;
         };
         let Some(entry) = self.entries.get_mut(slot) else {
             return Settled::Unknown;
         };
+        let named: HashSet<u32> = settle.outcomes.iter().map(|(one, _)| *one).collect();
+        let closed = closed(&settle.outcomes);
         for unit in &mut entry.units {
-            let touched = unit
+            if unit
                 .recipients
                 .as_slice()
                 .iter()
-                .any(|one| outcomes.contains_key(one));
-            if touched {
-                // A recipient that the record does not name is open.
-                let outcome = |one: u32| outcomes.get(&one).cloned().unwrap_or(Outcome::Deferred);
-                unit.recipients = Recipients::new(deferred(unit.recipients.as_slice(), &outcome));
-                unit.attempts = attempts;
-                unit.due = retry_at;
+                .any(|one| named.contains(one))
+            {
+                unit.apply(&closed, settle.attempts, settle.retry_at);
             }
         }
         self.after_settle(slot)
@@ -473,10 +477,12 @@ impl Index {
     }
 }
 
-fn deferred(recipients: &[u32], outcome: &dyn Fn(u32) -> Outcome) -> Vec<u32> {
-    let open = recipients.iter().copied();
-    open.filter(|&recipient| outcome(recipient) == Outcome::Deferred)
-        .collect()
+/// Recipients that are delivered or given up.
+fn closed(outcomes: &[(u32, Outcome)]) -> HashSet<u32> {
+    let closed = outcomes
+        .iter()
+        .filter(|(_, outcome)| *outcome != Outcome::Deferred);
+    closed.map(|(recipient, _)| *recipient).collect()
 }
 
 /// Whether a ticket still stands for the work it was made for: a message may have been lost since,

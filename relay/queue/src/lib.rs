@@ -12,16 +12,33 @@
 //!
 //! Time is an argument: [`Timestamp`]. This crate opens no socket and reads no wall clock.
 
+mod cache;
+mod content;
+mod disk;
 mod id;
+mod inbox;
 mod index;
+mod intake;
+mod quarantine;
 mod queue;
+mod reading;
+mod reclaim;
 mod record;
+mod recovery;
 mod schedule;
+mod segment;
+mod segments;
+mod shared;
+mod space;
 mod types;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use id::MessageIdError;
 pub use queue::Queue;
 pub use types::{
-    AppendError, Destination, Envelope, MessageId, NewMessage, OpenError, Outcome, Recovery,
-    Settings, Timestamp, Work,
+    AppendError, Counters, Destination, Envelope, MessageId, NewMessage, OpenError, Outcome,
+    Recovery, Settings, Timestamp, Work,
 };

@@ -1,148 +1,198 @@
-//! The public face. FIRST CUT: content is kept in memory; the log follows.
+//! The public face of the queue, and its beginning and end.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use relay_smtp::Address;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::index::{Index, Location, Settled};
+use crate::cache::Cache;
+use crate::disk::{Disk, SystemDisk};
+use crate::inbox::{Inbox, Pool};
+use crate::recovery::{self, Recovered};
+use crate::shared::{APPENDS_IN_FLIGHT, Directories, FILE_THREADS, Shared, Sums, Tuning};
+use crate::space::Space;
+use crate::writer::Writer;
 use crate::{
-    AppendError, Destination, Envelope, MessageId, NewMessage, OpenError, Outcome, Recovery,
+    AppendError, Counters, Destination, MessageId, NewMessage, OpenError, Outcome, Recovery,
     Settings, Timestamp, Work,
 };
 
-type Route = Box<dyn Fn(&Address) -> Destination + Send + Sync>;
-
-struct Shared {
-    settings: Settings,
-    route: Route,
-    changed: Arc<Notify>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    index: Index,
-    messages: HashMap<MessageId, (Arc<Envelope>, Vec<Bytes>)>,
-    closed: bool,
-}
-
-/// A queue. Cheap to clone; all methods may be called from any thread.
-#[derive(Clone)]
+/// A queue. Cheap to clone; all methods may be called from any thread. When the last clone goes,
+/// the queue is closed.
+#[derive(Clone, Debug)]
 pub struct Queue {
     shared: Arc<Shared>,
+    owner: Arc<Owner>,
 }
 
-impl std::fmt::Debug for Queue {
+/// What ends with the queue: the writer's thread and the lock of the directory.
+struct Owner {
+    shared: Arc<Shared>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    writer: JoinHandle<()>,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Owner {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Queue").finish_non_exhaustive()
+        formatter.debug_struct("Owner").finish_non_exhaustive()
     }
 }
 
-impl Shared {
-    fn append(&self, message: NewMessage) -> Result<(), AppendError> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Err(AppendError::Closed);
+impl Owner {
+    fn close(&self) {
+        // Held to the end, so that a second caller returns only when the queue is closed.
+        let mut running = self.running.lock();
+        self.shared.permits.close();
+        // First the files, whose records then still find the log open.
+        self.shared.pool.close();
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.inbox.close();
+        if let Some(Running { writer, _lock }) = running.take() {
+            // Should it have panicked, its waiters saw their channels close.
+            let _ = writer.join();
         }
-        if state.index.len() >= self.settings.messages {
-            return Err(AppendError::Full);
-        }
-        let location = Location {
-            segment: 0,
-            offset: 0,
-            envelope_length: 0,
-            content_length: 0,
-            in_file: false,
-        };
-        let routes: Vec<Destination> = message
-            .envelope
-            .recipients
-            .iter()
-            .map(|one| (self.route)(one))
-            .collect();
-        state
-            .index
-            .insert(message.id, message.envelope.accepted_at, location, &routes);
-        if state.index.start(message.id, Timestamp(u64::MAX)).is_none() {
-            state
-                .messages
-                .insert(message.id, (Arc::new(message.envelope), message.content));
-        }
-        drop(state);
-        self.changed.notify_waiters();
-        Ok(())
+        self.shared.changed.notify_waiters();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
 impl Queue {
     /// Opens or creates the queue and replays its log. `route` names the destination of a
-    /// recipient. Work that was taken or waiting when the last process ended is due at its
-    /// recorded time.
+    /// recipient; it must not call the queue. Work that was taken or waiting when the last process
+    /// ended is due at its recorded time.
     pub fn open(
         settings: Settings,
-        _now: Timestamp,
-        route: Route,
+        now: Timestamp,
+        route: Box<dyn Fn(&Address) -> Destination + Send + Sync>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let shared = Arc::new(Shared {
+        Self::open_on(
+            Arc::new(SystemDisk),
             settings,
+            Tuning::default(),
+            now,
             route,
-            changed: Arc::new(Notify::new()),
-            state: Mutex::default(),
-        });
-        Ok((Self { shared }, Recovery::default()))
+        )
     }
 
-    /// Appends a message; ready when it is durable. Its work is due at once.
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        tuning: Tuning,
+        now: Timestamp,
+        route: Box<dyn Fn(&Address) -> Destination + Send + Sync>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let root = settings.directory.clone();
+        let refused = |source| OpenError::Io {
+            path: root.clone(),
+            source,
+        };
+        disk.create_directory(&root).map_err(refused)?;
+        let lock = root.join("lock");
+        let lock = disk
+            .lock(&lock)
+            .map_err(|source| OpenError::Io {
+                path: lock.clone(),
+                source,
+            })?
+            .ok_or_else(|| OpenError::InUse(root.clone()))?;
+        let directories = Directories::new(&root);
+        let recovered = recovery::recover(&*disk, &directories, &route, now)?;
+        disk.sync_directory(&root).map_err(refused)?;
+        let Recovered {
+            state,
+            marker,
+            next,
+            report,
+        } = recovered;
+        let shared = Arc::new(Shared {
+            cache: Mutex::new(Cache::new(settings.cache_bytes)),
+            space: Space::new(disk.clone(), root.clone(), settings.minimum_free_bytes),
+            settings,
+            tuning,
+            directories,
+            disk,
+            marker,
+            route,
+            state: Mutex::new(state),
+            changed: Arc::new(Notify::new()),
+            inbox: Inbox::default(),
+            pool: Pool::default(),
+            permits: Arc::new(Semaphore::new(APPENDS_IN_FLIGHT)),
+            incoming: Arc::default(),
+            failure: OnceLock::new(),
+            stalled: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            sums: Sums::default(),
+        });
+        shared
+            .sums
+            .damaged
+            .store(report.damaged_records, Ordering::Relaxed);
+        let writer = Writer::new(shared.clone(), next);
+        let started = shared.pool.start(FILE_THREADS).and_then(|()| {
+            std::thread::Builder::new()
+                .name("queue-writer".into())
+                .spawn(move || writer.run())
+        });
+        let writer = started.map_err(|source| {
+            shared.pool.close();
+            refused(source)
+        })?;
+        let running = Mutex::new(Some(Running {
+            writer,
+            _lock: lock,
+        }));
+        let owner = Arc::new(Owner {
+            shared: shared.clone(),
+            running,
+        });
+        Ok((Self { shared, owner }, report))
+    }
+
+    /// Appends a message; ready when it is durable. Its work is due at once. Nothing happens before
+    /// the first poll; a future dropped later may leave the message in the queue. Writing and
+    /// syncing is done on threads of the queue, never on the caller's.
     pub fn append(
         &self,
         message: NewMessage,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
-        let shared = self.shared.clone();
-        async move { shared.append(message) }
+        self.shared.clone().append(message)
     }
 
     /// Takes the next due work whose destination `admit` lets through. Work of one destination
     /// comes oldest due first; destinations take turns, and a destination that `admit` refuses is
-    /// asked once per call, however much waits for it. `admit` must not call the queue.
+    /// asked once per call, however much waits for it. `admit` must not call the queue. Gives
+    /// nothing when the queue has failed or is closed, since no outcome could be recorded.
     pub fn take(
         &self,
         now: Timestamp,
         admit: &mut dyn FnMut(&Destination) -> bool,
     ) -> Option<Work> {
-        let mut state = self.shared.state.lock();
-        let taken = state.index.take(now, admit)?;
-        let envelope = state.messages.get(&taken.id)?.0.clone();
-        Some(Work {
-            id: taken.id,
-            destination: taken.destination,
-            attempts: taken.attempts,
-            recipients: taken.recipients,
-            envelope,
-        })
+        self.shared.take(now, admit)
     }
 
     /// As [`Self::take`] for one destination only: what a connection asks that has just finished a
     /// message.
     pub fn take_for(&self, now: Timestamp, destination: &Destination) -> Option<Work> {
-        let mut state = self.shared.state.lock();
-        let taken = state.index.take_for(now, destination)?;
-        let envelope = state.messages.get(&taken.id)?.0.clone();
-        Some(Work {
-            id: taken.id,
-            destination: taken.destination,
-            attempts: taken.attempts,
-            recipients: taken.recipients,
-            envelope,
-        })
+        self.shared.take_for(now, destination)
     }
 
     /// When the next waiting (not taken) work is due; `None` when nothing waits. In the past when
-    /// due work waits that no call of [`Self::take`] was let through to.
+    /// due work waits that [`Self::take`] was not let through to.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.shared.state.lock().index.next_due()
     }
@@ -162,17 +212,20 @@ impl Queue {
 
     /// The content of a message: from memory when it is still cached, else read from the disk.
     /// Blocking I/O of the page cache kind; large content (a file of its own) is read whole.
+    /// `NotFound` for a message that is not in the queue; `InvalidData` when it is damaged: it
+    /// will not get better, so settle its work as failed.
     pub fn content(&self, id: MessageId) -> Result<Vec<Bytes>, std::io::Error> {
-        let state = self.shared.state.lock();
-        let found = state.messages.get(&id).map(|(_, content)| content.clone());
-        found.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        self.shared.content(id)
     }
 
     /// Records the outcomes of taken work, parallel to [`Work::recipients`], and appends `report`
     /// (a bounce) in the same atomic record group. Deferred recipients are due at `retry_at`
-    /// together. Written at once and synced with the next group, at the latest after 50 ms: a
-    /// power cut in between delivers a message twice, never loses one. The returned future is for
-    /// those who want to wait until it is durable.
+    /// together; a recipient without an outcome counts as deferred. Written at once and synced with
+    /// the next group, at the latest after 50 ms: a power cut in between delivers a message twice,
+    /// never loses one. The returned future is for those who want to wait until it is durable;
+    /// nothing depends on its being polled. A report is accepted beyond the limits of the
+    /// [`Settings`]; if a large one finds the disk full nothing is recorded, the result is
+    /// [`AppendError::Full`], and the work is due again at `retry_at`.
     pub fn settle(
         &self,
         work: Work,
@@ -180,24 +233,9 @@ impl Queue {
         retry_at: Timestamp,
         report: Option<NewMessage>,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
-        let given: HashMap<u32, &Outcome> = work.recipients.iter().copied().zip(outcomes).collect();
-        let outcome = |one: u32| {
-            given
-                .get(&one)
-                .map_or(Outcome::Deferred, |outcome| (*outcome).clone())
-        };
-        let mut state = self.shared.state.lock();
-        let attempts = work.attempts + 1;
-        let settled = state
-            .index
-            .settle(work.id, &work.destination, &outcome, attempts, retry_at);
-        if let Settled::Done(_) = settled {
-            state.messages.remove(&work.id);
-        }
-        drop(state);
-        let result = report.map_or(Ok(()), |report| self.shared.append(report));
-        self.shared.changed.notify_waiters();
-        async move { result }
+        let (reply, result) = oneshot::channel();
+        self.shared.settle(work, outcomes, retry_at, report, reply);
+        async move { result.await.unwrap_or(Err(AppendError::Closed)) }
     }
 
     /// Live messages, and when the oldest of them was accepted.
@@ -206,14 +244,28 @@ impl Queue {
         (state.index.len(), state.index.oldest())
     }
 
-    /// Whether a write or sync failed; then the process should report itself not ready and end.
-    pub fn failed(&self) -> bool {
-        false
+    /// Sums since the start.
+    pub fn counters(&self) -> Counters {
+        let sums = &self.shared.sums;
+        Counters {
+            appended: sums.appended.load(Ordering::Relaxed),
+            settled: sums.settled.load(Ordering::Relaxed),
+            syncs: sums.syncs.load(Ordering::Relaxed),
+            written_bytes: sums.written.load(Ordering::Relaxed),
+            moved: sums.moved.load(Ordering::Relaxed),
+            damaged_records: sums.damaged.load(Ordering::Relaxed),
+            segments: self.shared.state.lock().segments.len() as u64,
+        }
     }
 
-    /// Syncs, ends the writer thread and gives the directory free. Later appends are
-    /// [`AppendError::Closed`].
+    /// Whether a write or sync failed; then the process should report itself not ready and end.
+    pub fn failed(&self) -> bool {
+        self.shared.failure.get().is_some()
+    }
+
+    /// Syncs, ends the queue's threads and gives the directory free. Blocks for as long as a sync
+    /// takes. Later appends and settles are [`AppendError::Closed`], so settle first.
     pub fn close(&self) {
-        self.shared.state.lock().closed = true;
+        self.owner.close();
     }
 }

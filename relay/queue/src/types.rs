@@ -113,6 +113,25 @@ pub struct Recovery {
     pub damaged_records: u64,
 }
 
+/// What a queue did since it was opened, and what it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages appended, without reports.
+    pub appended: u64,
+    /// Attempts settled.
+    pub settled: u64,
+    /// Syncs of the log; far fewer than messages under load.
+    pub syncs: u64,
+    /// Octets written to the log.
+    pub written_bytes: u64,
+    /// Messages copied forward, so that an old segment could go.
+    pub moved: u64,
+    /// Damaged records found, those at the start included.
+    pub damaged_records: u64,
+    /// Segment files now.
+    pub segments: u64,
+}
+
 /// Why a queue cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -1,0 +1,490 @@
+//! The writer thread: takes whatever waits, writes it with few calls, syncs once, and only then
+//! lets it become true.
+//!
+//! A settle is written at once, so that a killed process repeats no delivery, but it brings about
+//! no sync of its own before [`crate::shared::Tuning::sync_delay`].
+//!
+//! After a failed write or sync nothing is known about the disk: the kernel may have dropped the
+//! pages and report success to the next sync. So the failure is latched and nothing more is tried.
+//! A full disk is different: the write says so before anything counts on it, the file is cut back
+//! to where it was, and appends are refused. Settles wait for room, since what they say happened.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::disk::{self, DiskFile, write_all};
+use crate::inbox;
+use crate::index::Location;
+use crate::reclaim::Reclaim;
+use crate::record::Record;
+use crate::segment::{self, FILE_HEADER, RECORD_HEADER, RecordHeader};
+use crate::shared::{Effect, Fresh, Job, Place, Reply, SETTLES_HELD_UP, Shared, State};
+use crate::{AppendError, MessageId};
+
+/// Records per group.
+const GROUP_RECORDS: usize = 1024;
+
+/// Octets per write; a group may take several.
+const WRITE_BYTES: u64 = 8 << 20;
+
+/// Pause before settles that found the disk full are tried again.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
+
+/// A written record that is not durable yet.
+#[derive(Debug)]
+struct Written {
+    effect: Effect,
+    reply: Option<Reply>,
+}
+
+/// The segment being written.
+#[derive(Debug)]
+struct Current {
+    segment: u32,
+    file: Box<dyn DiskFile>,
+    length: u64,
+}
+
+/// The writer.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    /// Number of the next segment.
+    next: u32,
+    /// Created with the first record, so that restarts leave no empty files.
+    current: Option<Current>,
+    unsynced: Vec<Written>,
+    /// When the first unsynced settle must be durable.
+    deadline: Option<Instant>,
+    /// Settles that found the disk full.
+    held_up: Vec<Job>,
+    retry: Option<Instant>,
+    reclaim: Reclaim,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, next: u32) -> Self {
+        Self {
+            shared,
+            next,
+            current: None,
+            unsynced: Vec::new(),
+            deadline: None,
+            held_up: Vec::new(),
+            retry: None,
+            reclaim: Reclaim::default(),
+        }
+    }
+
+    /// Works until the inbox is closed and empty.
+    pub(crate) fn run(mut self) {
+        loop {
+            let wake = [self.deadline, self.retry, self.reclaim.wake()];
+            let batch = self
+                .shared
+                .inbox
+                .take(GROUP_RECORDS, wake.into_iter().flatten().min());
+            if self.shared.failure.get().is_some() {
+                self.refuse(batch.jobs);
+                if batch.ended {
+                    return;
+                }
+                // The reclaimer's wishes must not keep a failed queue awake.
+                self.reclaim = Reclaim::default();
+                continue;
+            }
+            let now = Instant::now();
+            let mut jobs = Vec::new();
+            if batch.ended || self.retry.is_some_and(|retry| retry <= now) {
+                self.retry = None;
+                jobs.append(&mut self.held_up);
+            }
+            let quiet = self.unsynced.is_empty();
+            let current = self.current.as_ref().map(|current| current.segment);
+            if !batch.ended {
+                jobs.extend(self.reclaim.step(&self.shared, current, quiet));
+            }
+            jobs.extend(batch.jobs);
+            let urgent = self.write_group(jobs);
+            let late = self
+                .deadline
+                .is_some_and(|deadline| deadline <= Instant::now());
+            if urgent || late || batch.ended {
+                self.sync();
+            }
+            if batch.ended {
+                let held_up = std::mem::take(&mut self.held_up);
+                answer_all(held_up.into_iter().filter_map(|job| job.reply), || {
+                    AppendError::Full
+                });
+                return;
+            }
+        }
+    }
+
+    /// Writes jobs, in order; says whether somebody waits for the sync.
+    fn write_group(&mut self, jobs: Vec<Job>) -> bool {
+        let mut urgent = false;
+        let mut chunk = Vec::new();
+        let mut size = 0;
+        for job in jobs {
+            let length = RECORD_HEADER as u64 + u64::from(job.record.length);
+            if size > 0 && size + length > WRITE_BYTES {
+                self.write(std::mem::take(&mut chunk));
+                size = 0;
+            }
+            urgent |= matches!(job.effect, Effect::Append(_));
+            size += length;
+            chunk.push(job);
+        }
+        self.write(chunk);
+        if !self.unsynced.is_empty() && self.deadline.is_none() {
+            self.deadline = Some(inbox::after(self.shared.tuning.sync_delay));
+        }
+        urgent && !self.unsynced.is_empty()
+    }
+
+    fn write(&mut self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        if self.shared.failure.get().is_some() {
+            return self.refuse(jobs);
+        }
+        let mut current = match self.segment() {
+            Ok(current) => current,
+            Err(error) => return self.not_written(jobs, &error),
+        };
+        let start = current.length;
+        match append_records(&self.shared, &mut current, &jobs) {
+            Ok(()) => {
+                let (segment, mut offset) = (current.segment, start);
+                for Job {
+                    record,
+                    mut effect,
+                    reply,
+                } in jobs
+                {
+                    place(&mut effect, segment, offset + RECORD_HEADER as u64);
+                    offset += RECORD_HEADER as u64 + u64::from(record.length);
+                    self.unsynced.push(Written { effect, reply });
+                }
+                self.shared
+                    .sums
+                    .written
+                    .fetch_add(offset - start, Ordering::Relaxed);
+                self.current = Some(current);
+            }
+            Err(error) if disk::is_full(&error) => {
+                // Nothing of it counts yet, and what lies before is untouched.
+                if let Err(error) = current.file.truncate(start) {
+                    self.shared.fail("cutting a segment back", &error);
+                }
+                current.length = start;
+                self.current = Some(current);
+                self.not_written(jobs, &error);
+            }
+            Err(error) => {
+                self.current = Some(current);
+                self.not_written(jobs, &error);
+            }
+        }
+    }
+
+    /// The segment to write to, taken out; a full one is synced and followed by another.
+    fn segment(&mut self) -> io::Result<Current> {
+        if let Some(current) = self.current.take() {
+            if current.length < self.shared.tuning.segment_bytes {
+                return Ok(current);
+            }
+            self.current = Some(current);
+            self.sync();
+            if self.shared.failure.get().is_some() {
+                return Err(io::Error::other("a sync failed"));
+            }
+            self.current = None;
+        }
+        let segment = self.next;
+        let path = segment::path(&self.shared.directories.log, segment);
+        let file = self.shared.disk.create(&path)?;
+        let prepared = segment::write_header(&*file, segment, self.shared.marker).and_then(|()| {
+            self.shared
+                .disk
+                .sync_directory(&self.shared.directories.log)
+        });
+        if let Err(error) = prepared {
+            // A leftover is an empty segment, which recovery knows; but its name must go.
+            if let Err(error) = self.shared.disk.remove(&path) {
+                self.shared.fail("removing an unfinished segment", &error);
+            }
+            return Err(error);
+        }
+        self.next += 1;
+        let mut state = self.shared.state.lock();
+        state.segments.add(segment);
+        state.segments.set_length(segment, FILE_HEADER);
+        drop(state);
+        Ok(Current {
+            segment,
+            file,
+            length: FILE_HEADER,
+        })
+    }
+
+    fn not_written(&mut self, jobs: Vec<Job>, error: &io::Error) {
+        if !disk::is_full(error) {
+            self.shared.fail("writing the log", error);
+        }
+        if self.shared.failure.get().is_some() {
+            return self.refuse(jobs);
+        }
+        self.shared.space.exhausted();
+        for job in jobs {
+            match job.effect {
+                Effect::Append(_) => {
+                    let Job { effect, reply, .. } = job;
+                    // The place is free before the caller knows.
+                    drop(effect);
+                    answer_all(reply, || AppendError::Full);
+                }
+                Effect::Settle { .. } => self.held_up.push(job),
+                Effect::Moved { .. } => self.reclaim.interrupted(),
+            }
+        }
+        if !self.held_up.is_empty() {
+            self.retry = Some(inbox::after(FULL_PAUSE));
+        }
+        self.hold_back();
+    }
+
+    fn hold_back(&self) {
+        let stalled = self.held_up.len() > SETTLES_HELD_UP;
+        if self.shared.stalled.swap(stalled, Ordering::Relaxed) && !stalled {
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    /// Makes what was written durable and true.
+    fn sync(&mut self) {
+        self.deadline = None;
+        let Some(current) = self.current.as_ref() else {
+            return;
+        };
+        if self.unsynced.is_empty() || self.shared.failure.get().is_some() {
+            return;
+        }
+        if let Err(error) = current.file.sync() {
+            self.shared.fail("syncing the log", &error);
+            return self.refuse(Vec::new());
+        }
+        self.shared.sums.syncs.fetch_add(1, Ordering::Relaxed);
+        let (segment, length) = (current.segment, current.length);
+        let written = std::mem::take(&mut self.unsynced);
+        let mut commit = Commit::default();
+        commit.cache(&self.shared, &written);
+        let mut state = self.shared.state.lock();
+        state.segments.set_length(segment, length);
+        for Written { effect, reply } in written {
+            commit.apply(&mut state, effect, reply);
+        }
+        drop(state);
+        self.reclaim.look();
+        self.hold_back();
+        commit.finish(&self.shared);
+    }
+
+    /// Tells everybody that the queue has failed.
+    fn refuse(&mut self, jobs: Vec<Job>) {
+        self.deadline = None;
+        self.retry = None;
+        let written = std::mem::take(&mut self.unsynced);
+        let held_up = std::mem::take(&mut self.held_up);
+        let replies = written.into_iter().filter_map(|written| written.reply);
+        let jobs = held_up.into_iter().chain(jobs).filter_map(|job| job.reply);
+        answer_all(replies.chain(jobs), || self.shared.failure());
+    }
+}
+
+fn append_records(shared: &Shared, current: &mut Current, jobs: &[Job]) -> io::Result<()> {
+    let mut offset = current.length;
+    let mut headers = Vec::with_capacity(jobs.len());
+    for Job { record, .. } in jobs {
+        let crc = record.crc.clone().finalize();
+        let header = RecordHeader {
+            length: record.length,
+            crc,
+        };
+        headers.push(header.encode(shared.marker, current.segment, offset));
+        offset += RECORD_HEADER as u64 + u64::from(record.length);
+    }
+    let mut pieces: Vec<IoSlice<'_>> = Vec::with_capacity(4 * jobs.len());
+    for (
+        header,
+        Job {
+            record: Record {
+                pieces: payload, ..
+            },
+            ..
+        },
+    ) in headers.iter().zip(jobs)
+    {
+        pieces.push(IoSlice::new(header));
+        pieces.extend(payload.iter().map(|piece: &Bytes| IoSlice::new(piece)));
+    }
+    write_all(&*current.file, &mut pieces, current.length)?;
+    current.length = offset;
+    Ok(())
+}
+
+/// Turns an effect's locations from the payload's into the file's.
+fn place(effect: &mut Effect, segment: u32, payload: u64) {
+    // Segments end soon after their 64 MiB, so offsets fit.
+    let base = u32::try_from(payload).unwrap_or(u32::MAX);
+    let location = match effect {
+        Effect::Append(fresh) => &mut fresh.location,
+        Effect::Settle {
+            report: Some(report),
+            ..
+        } => &mut report.location,
+        Effect::Settle { report: None, .. } => return,
+        Effect::Moved { to, .. } => to,
+    };
+    location.segment = segment;
+    location.offset = location.offset.saturating_add(base);
+}
+
+fn answer_all(replies: impl IntoIterator<Item = Reply>, error: impl Fn() -> AppendError) {
+    for reply in replies {
+        // The caller may have given up waiting.
+        let _ = reply.send(Err(error()));
+    }
+}
+
+/// What is left to do once the state's lock is free again.
+#[derive(Default)]
+struct Commit {
+    replies: Vec<(Reply, Result<(), AppendError>)>,
+    places: Vec<Place>,
+    /// Contents of messages that are done.
+    dead: Vec<MessageId>,
+    appended: u64,
+    settled: u64,
+    moved: u64,
+}
+
+impl Commit {
+    /// Fills the cache before the messages can be taken.
+    fn cache(&mut self, shared: &Shared, written: &[Written]) {
+        let mut cache = shared.cache.lock();
+        for Written { effect, .. } in written {
+            let fresh = match effect {
+                Effect::Append(fresh)
+                | Effect::Settle {
+                    report: Some(fresh),
+                    ..
+                } => fresh,
+                _ => continue,
+            };
+            cache.insert(fresh.id, fresh.envelope.clone(), fresh.content.clone());
+        }
+    }
+
+    fn apply(&mut self, state: &mut State, effect: Effect, reply: Option<Reply>) {
+        let mut result = Ok(());
+        match effect {
+            Effect::Append(fresh) => {
+                self.appended += 1;
+                result = self.begin(state, *fresh);
+            }
+            Effect::Settle { done, report } => {
+                self.settled += 1;
+                if let Some((id, location)) = done {
+                    self.end(state, id, &location);
+                }
+                if let Some(report) = report {
+                    result = self.begin(state, *report);
+                }
+            }
+            Effect::Moved { id, from, to } => {
+                self.moved += 1;
+                if state.index.relocate(id, from, to) {
+                    state.segments.born(&to);
+                    state.segments.died(&from);
+                }
+            }
+        }
+        if let Some(reply) = reply {
+            self.replies.push((reply, result));
+        }
+    }
+
+    fn begin(&mut self, state: &mut State, fresh: Fresh) -> Result<(), AppendError> {
+        let Fresh {
+            id,
+            location,
+            routes,
+            envelope,
+            file,
+            place,
+            ..
+        } = fresh;
+        self.places.extend(place);
+        if !state
+            .index
+            .insert(id, envelope.accepted_at, location, &routes)
+        {
+            // Two appends of one id at once; the log has the second as dead octets.
+            return Err(AppendError::Failed(format!(
+                "message {id} is in the queue already"
+            )));
+        }
+        state.segments.born(&location);
+        if let Some(file) = file {
+            file.keep();
+        }
+        if let Some(location) = state.index.start(id, crate::Timestamp(u64::MAX)) {
+            self.end(state, id, &location);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, state: &mut State, id: MessageId, location: &Location) {
+        state.segments.died(location);
+        if location.in_file {
+            self.dead.push(id);
+        }
+    }
+
+    fn finish(self, shared: &Arc<Shared>) {
+        drop(self.places);
+        shared
+            .sums
+            .appended
+            .fetch_add(self.appended, Ordering::Relaxed);
+        shared
+            .sums
+            .settled
+            .fetch_add(self.settled, Ordering::Relaxed);
+        shared.sums.moved.fetch_add(self.moved, Ordering::Relaxed);
+        if self.appended + self.settled > 0 {
+            shared.changed.notify_waiters();
+        }
+        for (reply, result) in self.replies {
+            let _ = reply.send(result);
+        }
+        if !self.dead.is_empty() {
+            let (disk, directory) = (shared.disk.clone(), shared.directories.content.clone());
+            let dead = self.dead;
+            shared.pool.run(move || {
+                for id in dead {
+                    // What stays is an orphan, which the next start removes.
+                    let _ = disk.remove(&crate::content::path(&directory, id));
+                }
+            });
+        }
+    }
+}
