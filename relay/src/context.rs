@@ -16,7 +16,7 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Context {
     /// Configuration in force; swapped whole by a reload. Load it once per session, message or
     /// attempt, not once per line, so that one decision is made under one configuration.
-    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     /// The durable queue.
     pub(crate) queue: Queue,
     /// Instruments.
@@ -28,8 +28,26 @@ pub(crate) struct Context {
     pub(crate) instance: String,
     /// Set once every listener is bound.
     pub(crate) listening: AtomicBool,
-    /// Why the newest files on disk are not in force, as the status reports it.
-    pub(crate) config_error: Mutex<Option<String>>,
+    /// How the last look at the configuration's files ended.
+    pub(crate) config: Mutex<ConfigState>,
+}
+
+/// Whether the newest files on disk are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConfigState {
+    /// Why the files cannot be used; the last good ones are in force.
+    pub(crate) refused: Option<String>,
+    /// Which changes of the files in force wait for a restart.
+    pub(crate) restart: Option<String>,
+    /// When the configuration in force was put in force.
+    pub(crate) since: Timestamp,
+}
+
+impl ConfigState {
+    /// What the status reports: why not everything in the files is in force.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.refused.as_deref().or(self.restart.as_deref())
+    }
 }
 
 /// The shared form.
@@ -62,4 +80,37 @@ pub(crate) fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+impl Context {
+    /// A context for tests: `config` is the main file as YAML, with PEM files inline nowhere, so
+    /// without TLS; the queue lies below `directory`.
+    pub(crate) fn for_test(config: &str, directory: &std::path::Path) -> SharedContext {
+        let name = std::path::Path::new("relay.yaml");
+        let source = std::collections::BTreeMap::from([(name.to_path_buf(), config.into())]);
+        let files = relay_config::parse_files(name, &source).unwrap();
+        let snapshot = Snapshot::build(files, None).unwrap();
+        let destination = crate::delivery::destination_of(&snapshot.config);
+        let (queue, _) = Queue::open(
+            relay_queue::Settings {
+                directory: directory.join("queue"),
+                messages: snapshot.config.queue.messages,
+                minimum_free_bytes: 0,
+                cache_bytes: 1 << 20,
+            },
+            now(),
+            Box::new(destination),
+        )
+        .unwrap();
+        Arc::new(Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            queue,
+            metrics: Metrics::unread(),
+            shutdown: CancellationToken::new(),
+            instance: "test-0".into(),
+            listening: AtomicBool::new(true),
+            config: Mutex::default(),
+        })
+    }
 }

@@ -1,1 +1,138 @@
-//! Head.
+//! The two HTTP ports: health and metrics in clear text for the kubelet and Prometheus, and status
+//! over mutual TLS for the operator.
+//!
+//! Connections are few, short and bounded: [`CONNECTIONS`] at a time per port, [`HANDSHAKE`] for
+//! TLS, [`HEADERS`] for a request's headers and for the next request of an idle connection.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::SharedContext;
+
+mod routes;
+
+pub(crate) use routes::{admin, health};
+
+/// Connections at a time on one port; more wait in the system's backlog.
+const CONNECTIONS: usize = 64;
+/// For a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For the headers of a request, and between requests.
+const HEADERS: Duration = Duration::from_secs(10);
+/// After the system refused a connection for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds `address`. `[::]` takes IPv4 as well, and falls back to it on hosts without IPv6 (cases
+/// O28, O29).
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address.is_ipv6()
+                && address.ip().is_unspecified()
+                && error.kind() != io::ErrorKind::AddrInUse
+                && error.kind() != io::ErrorKind::PermissionDenied =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        result => result,
+    }
+}
+
+/// Serves `router` in clear text until `stop` is cancelled.
+pub(crate) async fn serve_plain(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve(listener, router, stop, |stream| async { Some(stream) }).await;
+}
+
+/// Serves `router` over mutual TLS until `stop` is cancelled. Each connection gets the certificate
+/// and the client authority of the configuration in force.
+pub(crate) async fn serve_mutual_tls(
+    listener: TcpListener,
+    router: Router,
+    context: SharedContext,
+    stop: CancellationToken,
+) {
+    serve(listener, router, stop, move |stream| {
+        let config = context.snapshot.load().admin_tls.clone();
+        async move {
+            let handshake = TlsAcceptor::from(config?).accept(stream);
+            match tokio::time::timeout(HANDSHAKE, handshake).await {
+                Ok(Ok(stream)) => Some(stream),
+                Ok(Err(error)) => {
+                    tracing::info!(%error, "admin connection refused");
+                    None
+                }
+                Err(_) => None,
+            }
+        }
+    })
+    .await;
+}
+
+async fn serve<Secure, Secured, Stream>(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    secure: Secure,
+) where
+    Secure: Fn(TcpStream) -> Secured,
+    Secured: Future<Output = Option<Stream>> + Send + 'static,
+    Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        let Some((stream, permit)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let secured = secure(stream);
+        let service = TowerToHyperService::new(router.clone());
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let Some(stream) = secured.await else { return };
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                // Errors are the client's: it went away or sent no HTTP.
+                _ = connection.as_mut() => {}
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(HEADERS, connection).await;
+                }
+            }
+        });
+    }
+}
+
+/// A connection with its permit; `None` when the system refused.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "an HTTP connection cannot be accepted");
+            None
+        }
+    }
+}

@@ -1,17 +1,28 @@
 //! A configuration that was read, validated and made usable: keys parsed, TLS contexts built.
 //!
 //! Built off to the side and swapped in whole, so that a bad file never harms a running relay.
+//! What did not change is taken over from the snapshot before: parsing the keys of ten thousand
+//! domains because one of them changed would take seconds, and a new TLS context would end
+//! session resumption.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use relay_config::{Config, ConfigHash, ScramVerifier};
+use aws_lc_rs::digest::{SHA256, digest};
+use relay_config::{
+    CertificateFiles, Config, ConfigError, ConfigFiles, ConfigHash, Domain, ScramVerifier,
+};
+use rustls::sign::CertifiedKey;
+use serde::Serialize;
 
-use crate::dkim::Signer;
+use crate::dkim::{KeyError, Signer};
+use crate::tls::{self, PemFile, TlsError};
 
 /// One generation of configuration.
 pub(crate) struct Snapshot {
-    /// As read.
+    /// As read, but for `domains` and `credentials`, which are moved into the maps below so that
+    /// no private key stays in memory as text.
     pub(crate) config: Config,
     /// What `GET /v1/status` reports.
     pub(crate) hash: ConfigHash,
@@ -19,10 +30,16 @@ pub(crate) struct Snapshot {
     pub(crate) domains: HashMap<String, Arc<SendingDomain>>,
     /// Credentials by user name.
     pub(crate) credentials: HashMap<String, Arc<Credential>>,
-    /// For listeners with TLS; its certificate resolver serves the newest certificate.
+    /// For listeners with TLS.
     pub(crate) server_tls: Option<Arc<rustls::ServerConfig>>,
+    /// The certificate in `server_tls`.
+    pub(crate) certificate: Option<Arc<CertifiedKey>>,
+    /// For the admin port.
+    pub(crate) admin_tls: Option<Arc<rustls::ServerConfig>>,
     /// Verified TLS per smarthost, parallel to `config.delivery.smarthosts`.
     pub(crate) smarthost_tls: Vec<Arc<rustls::ClientConfig>>,
+    /// What each of `domains` was made of.
+    fingerprints: HashMap<String, Fingerprint>,
 }
 
 /// A domain that may send.
@@ -35,10 +52,211 @@ pub(crate) struct SendingDomain {
     pub(crate) signers: Vec<Signer>,
 }
 
+#[cfg(test)]
+impl SendingDomain {
+    /// Without keys.
+    pub(crate) fn for_test(name: &str, senders: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            senders: senders.iter().copied().map(String::from).collect(),
+            signers: Vec::new(),
+            fingerprint: None,
+        }
+    }
+}
+
 /// A user name with parsed verifiers.
 pub(crate) struct Credential {
     /// `namespace/name`.
     pub(crate) identity: String,
     /// Any may match.
     pub(crate) verifiers: Vec<ScramVerifier>,
+}
+
+type Fingerprint = [u8; 32];
+
+/// Why files that are a configuration by their form cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapshotError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("credentials[{username}].verifiers: {source}")]
+    Verifier {
+        username: String,
+        source: relay_config::VerifierError,
+    },
+}
+
+impl Snapshot {
+    /// Reads `path` and all it names, and makes a snapshot of it.
+    pub(crate) fn load(path: &Path, previous: Option<&Self>) -> Result<Self, SnapshotError> {
+        Self::build(relay_config::read(path)?, previous)
+    }
+
+    /// Makes a snapshot of `files`, taking over what `previous` has.
+    pub(crate) fn build(
+        files: ConfigFiles,
+        previous: Option<&Self>,
+    ) -> Result<Self, SnapshotError> {
+        let ConfigFiles {
+            mut config,
+            pem,
+            hash,
+        } = files;
+        let pem = Pem(pem);
+        let certificate = match &config.tls {
+            Some(files) => Some(Arc::new(pem.certified_key("tls", files)?)),
+            None => None,
+        };
+        let same = previous
+            .and_then(|previous| {
+                previous
+                    .certificate
+                    .as_ref()
+                    .zip(previous.server_tls.as_ref())
+            })
+            .filter(|(old, _)| certificate.as_ref().is_some_and(|new| new.cert == old.cert));
+        let (certificate, server_tls) = match (same, certificate) {
+            (Some((old, config)), _) => (Some(old.clone()), Some(config.clone())),
+            (None, Some(new)) => (Some(new.clone()), Some(tls::server(new)?)),
+            (None, None) => (None, None),
+        };
+        let admin_tls = match &config.admin {
+            Some(admin) => {
+                let key = Arc::new(pem.certified_key("admin", &admin.certificate)?);
+                let authority = pem.file("admin.clientAuthority", &admin.client_authority);
+                Some(tls::admin(key, authority)?)
+            }
+            None => None,
+        };
+        let smarthost_tls = smarthost_tls(&config, &pem)?;
+        let mut domains = HashMap::with_capacity(config.domains.len());
+        let mut fingerprints = HashMap::with_capacity(config.domains.len());
+        for domain in std::mem::take(&mut config.domains) {
+            let name = domain.name.clone();
+            let fingerprint = fingerprint(&domain);
+            let same = previous
+                .filter(|previous| previous.fingerprints.get(&name) == fingerprint.as_ref())
+                .and_then(|previous| previous.domains.get(&name));
+            let sending = match same {
+                Some(same) if fingerprint.is_some() => Arc::clone(same),
+                _ => Arc::new(sending_domain(domain)?),
+            };
+            fingerprints.extend(fingerprint.map(|fingerprint| (name.clone(), fingerprint)));
+            domains.insert(name, sending);
+        }
+        let credentials = std::mem::take(&mut config.credentials)
+            .into_iter()
+            .map(credential)
+            .collect::<Result<_, SnapshotError>>()?;
+        Ok(Self {
+            config,
+            hash,
+            domains,
+            credentials,
+            server_tls,
+            certificate,
+            admin_tls,
+            smarthost_tls,
+            fingerprints,
+        })
+    }
+
+    /// When the listeners' certificate expires, in seconds since the Unix epoch.
+    pub(crate) fn certificate_expires_at(&self) -> Option<i64> {
+        self.certificate.as_deref().and_then(tls::expires_at)
+    }
+}
+
+/// PEM files by their path in the configuration.
+struct Pem(std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>);
+
+impl Pem {
+    fn file<'a>(&'a self, field: &'a str, path: &'a Path) -> PemFile<'a> {
+        // `relay_config::read` read every file that the configuration names.
+        let content = self.0.get(path).map_or(&[][..], Vec::as_slice);
+        PemFile {
+            field,
+            path,
+            content,
+        }
+    }
+
+    fn certified_key(
+        &self,
+        field: &str,
+        files: &CertificateFiles,
+    ) -> Result<CertifiedKey, TlsError> {
+        let certificate = format!("{field}.certificate");
+        let key = format!("{field}.key");
+        tls::certified_key(
+            self.file(&certificate, &files.certificate),
+            self.file(&key, &files.key),
+        )
+    }
+}
+
+fn smarthost_tls(config: &Config, pem: &Pem) -> Result<Vec<Arc<rustls::ClientConfig>>, TlsError> {
+    let mut web = None;
+    let mut contexts = Vec::with_capacity(config.delivery.smarthosts.len());
+    for (index, host) in config.delivery.smarthosts.iter().enumerate() {
+        let context = match (&host.certificate_authorities, &web) {
+            (Some(path), _) => {
+                let field = format!("delivery.smarthosts[{index}].certificateAuthorities");
+                tls::client(Some(pem.file(&field, path)))?
+            }
+            (None, Some(web)) => Arc::clone(web),
+            (None, None) => web.insert(tls::client(None)?).clone(),
+        };
+        contexts.push(context);
+    }
+    Ok(contexts)
+}
+
+fn sending_domain(domain: Domain) -> Result<SendingDomain, KeyError> {
+    let signers = domain
+        .dkim
+        .iter()
+        .map(|key| Signer::load(&domain.name, key))
+        .collect::<Result<_, _>>()?;
+    Ok(SendingDomain {
+        name: domain.name,
+        senders: domain.senders,
+        signers,
+    })
+}
+
+/// Equal for equal content only; `None` is equal to nothing.
+fn fingerprint(content: &impl Serialize) -> Option<Fingerprint> {
+    let text = serde_json::to_vec(content).ok()?;
+    digest(&SHA256, &text).as_ref().try_into().ok()
+}
+
+fn credential(
+    credential: relay_config::Credential,
+) -> Result<(String, Arc<Credential>), SnapshotError> {
+    let relay_config::Credential {
+        username,
+        identity,
+        verifiers,
+    } = credential;
+    let verifiers = verifiers
+        .iter()
+        .map(|verifier| verifier.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|source| SnapshotError::Verifier {
+            username: username.clone(),
+            source,
+        })?;
+    Ok((
+        username,
+        Arc::new(Credential {
+            identity,
+            verifiers,
+        }),
+    ))
 }

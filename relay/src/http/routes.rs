@@ -1,0 +1,63 @@
+//! What the HTTP ports answer.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus::Encoder as _;
+use relay_config::{QueueStatus, RelayStatus};
+
+use crate::context::{SharedContext, now};
+
+/// Routes of the health port.
+pub(crate) fn health(context: SharedContext, registry: prometheus::Registry) -> Router {
+    Router::new()
+        // That the answer comes is the answer: the event loop turns.
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(context))
+        .route("/metrics", get(metrics).with_state(registry))
+}
+
+/// Routes of the admin port.
+pub(crate) fn admin(context: SharedContext) -> Router {
+    Router::new().route("/v1/status", get(status).with_state(context))
+}
+
+async fn ready(State(context): State<SharedContext>) -> impl IntoResponse {
+    match context.unready() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(registry): State<prometheus::Registry>) -> impl IntoResponse {
+    let encoder = prometheus::TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&registry.gather(), &mut text) {
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
+            text,
+        ),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain".to_owned())],
+            error.to_string().into_bytes(),
+        ),
+    }
+}
+
+async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {
+    let (messages, _) = context.queue.status();
+    Json(RelayStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_hash: context.snapshot.load().hash.to_string(),
+        config_error: context.config.lock().error().map(str::to_owned),
+        accepting: context.unready().is_none(),
+        queue: QueueStatus {
+            messages,
+            oldest_seconds: context.oldest_seconds(now()),
+        },
+    })
+}
