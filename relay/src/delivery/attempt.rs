@@ -1,0 +1,498 @@
+//! One attempt: one piece of work, the hosts of its route in turn, until each recipient has a fate.
+//!
+//! A fault of a host leads to its next address and then to the next host (case M14), at most
+//! [`ADDRESSES`] in all. What a server says about a recipient or the message is final for this
+//! attempt: the next host of the same domain knows no better.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use bytes::Bytes;
+use relay_queue::{Envelope, Work};
+use relay_smtp::client::{self, Credentials, RECIPIENTS, Stage, Verdict};
+use relay_smtp::{Address, EnhancedCode};
+
+use super::SMARTHOST;
+use super::connection::{self, Connection, ConnectionError, Target};
+use super::engine::Engine;
+use super::outcome::{self, Fate, Kind, Remote};
+use super::plan::{self, Hop, Route, Security};
+use super::resolve::ResolveError;
+use crate::snapshot::Snapshot;
+
+/// Addresses tried in one attempt.
+const ADDRESSES: usize = 12;
+
+/// A message's content and what the next server must know of it.
+pub(super) struct Content {
+    pub(super) pieces: Vec<Bytes>,
+    size: u64,
+    /// It has octets above 127.
+    eight_bit: bool,
+    /// Its headers have.
+    utf8_headers: bool,
+}
+
+impl Content {
+    pub(super) fn new(envelope: &Envelope, pieces: Vec<Bytes>) -> Self {
+        // An envelope without the flag vouches for the content, so it need not be read.
+        let eight_bit = envelope.eight_bit && pieces.iter().any(|piece| !piece.is_ascii());
+        Self {
+            size: pieces.iter().map(|piece| piece.len() as u64).sum(),
+            utf8_headers: eight_bit && envelope.smtputf8 && !header_is_ascii(&pieces),
+            eight_bit,
+            pieces,
+        }
+    }
+}
+
+/// Whether all octets before the first empty line are ASCII.
+fn header_is_ascii(pieces: &[Bytes]) -> bool {
+    // Line feeds count, so that a line end across two pieces is seen.
+    let mut line_start = true;
+    for octet in pieces.iter().flat_map(|piece| piece.iter().copied()) {
+        match octet {
+            b'\n' if line_start => return true,
+            b'\n' => line_start = true,
+            b'\r' => {}
+            128.. => return false,
+            _ => line_start = false,
+        }
+    }
+    true
+}
+
+/// An attempt that runs.
+pub(super) struct Attempt<'a> {
+    engine: &'a Engine,
+    snapshot: &'a Snapshot,
+    work: &'a Work,
+    content: &'a Content,
+    /// Parallel to the recipients of the work.
+    fates: Vec<Option<Fate>>,
+    /// Stands ready for the next message.
+    connection: Option<Connection>,
+}
+
+impl<'a> Attempt<'a> {
+    /// `connection` is one that was used for this destination before.
+    pub(super) fn new(
+        engine: &'a Engine,
+        snapshot: &'a Snapshot,
+        work: &'a Work,
+        content: &'a Content,
+        connection: Option<Connection>,
+    ) -> Self {
+        Self {
+            engine,
+            snapshot,
+            work,
+            content,
+            fates: vec![None; work.recipients.len()],
+            connection,
+        }
+    }
+
+    /// One fate per recipient, and a connection that can be used again.
+    pub(super) async fn run(mut self) -> (Vec<Fate>, Option<Connection>) {
+        for (domain, open) in self.groups() {
+            self.group(&domain, open).await;
+        }
+        let fates = self
+            .fates
+            .into_iter()
+            .map(|fate| {
+                fate.unwrap_or_else(|| {
+                    let status = EnhancedCode::new(4, 4, 4);
+                    Fate::local(Kind::Deferred, status, "no host could be tried")
+                })
+            })
+            .collect();
+        (fates, self.connection)
+    }
+
+    /// Positions of recipients that go the same way: all of them, unless they were put together for
+    /// smarthosts that the configuration no longer has.
+    fn groups(&self) -> Vec<(String, Vec<usize>)> {
+        let all = 0..self.work.recipients.len();
+        let together = !self.snapshot.config.delivery.smarthosts.is_empty()
+            || &*self.work.destination != SMARTHOST;
+        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+        for position in all {
+            let Some(recipient) = self.recipient(position) else {
+                continue;
+            };
+            let domain = recipient.domain();
+            match groups
+                .iter_mut()
+                .find(|(name, _)| together || name == domain)
+            {
+                Some((_, positions)) => positions.push(position),
+                None => groups.push((domain.into(), vec![position])),
+            }
+        }
+        groups
+    }
+
+    fn recipient(&self, position: usize) -> Option<&'a Address> {
+        let index = *self.work.recipients.get(position)?;
+        self.work.envelope.recipients.get(index as usize)
+    }
+
+    async fn group(&mut self, domain: &str, mut open: Vec<usize>) {
+        if let Some(connection) = self.connection.take() {
+            self.engine.context.metrics.outgoing("reused");
+            open = self.transactions(connection, open, true).await;
+        }
+        if open.is_empty() {
+            return;
+        }
+        let hops = match self.hops(domain).await {
+            Ok(hops) => hops,
+            Err(error) => return self.note(&open, &of_resolve(&error)),
+        };
+        let mut tried = 0;
+        for hop in hops {
+            let addresses = match self.addresses(&hop).await {
+                Ok(addresses) => addresses,
+                Err(fate) => {
+                    self.note(&open, &fate);
+                    continue;
+                }
+            };
+            for address in addresses {
+                if tried == ADDRESSES {
+                    return;
+                }
+                tried += 1;
+                open = self.host(&hop, address, open).await;
+                if open.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The hosts of the route, best first.
+    async fn hops(&self, domain: &str) -> Result<Vec<Hop>, ResolveError> {
+        let delivery = &self.snapshot.config.delivery;
+        match plan::route(delivery, domain) {
+            Route::Smarthosts => Ok(plan::smarthosts(delivery)),
+            Route::Literal(address) => Ok(vec![plan::host(delivery, &address.to_string())]),
+            Route::Exchangers(domain) => {
+                let resolver = self.engine.resolvers.get(&self.snapshot.config.dns)?;
+                let exchangers = resolver.exchangers(domain).await?;
+                Ok(plan::exchangers(delivery, exchangers, |all| {
+                    fastrand::shuffle(all);
+                }))
+            }
+        }
+    }
+
+    /// The addresses of a host that mail may go to. A smarthost is named by the administrator, so it
+    /// may be anywhere.
+    async fn addresses(&self, hop: &Hop) -> Result<Vec<IpAddr>, Fate> {
+        let resolver = self.engine.resolvers.get(&self.snapshot.config.dns);
+        let resolver = resolver.map_err(|error| of_resolve(&error))?;
+        let mut addresses = resolver.addresses(&hop.host).await.map_err(|error| {
+            let fate = of_host_lookup(&error);
+            if hop.smarthost.is_some() {
+                hopeful(fate)
+            } else {
+                fate
+            }
+        })?;
+        if hop.smarthost.is_none() {
+            let permitted = &self.snapshot.config.delivery.permitted_networks;
+            let count = addresses.len();
+            addresses.retain(|address| !plan::is_forbidden(*address, permitted, is_own));
+            if addresses.is_empty() && count > 0 {
+                return Err(forbidden(&hop.host));
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Connects to one address and sends; gives back what another may still deliver.
+    async fn host(&mut self, hop: &Hop, address: IpAddr, open: Vec<usize>) -> Vec<usize> {
+        let config = &self.snapshot.config;
+        let smarthost = hop
+            .smarthost
+            .and_then(|index| config.delivery.smarthosts.get(index));
+        let remote = Remote {
+            host: hop.host.clone(),
+            address: SocketAddr::new(address, hop.port),
+            encryption: None,
+        };
+        let target = Target {
+            remote: remote.clone(),
+            security: hop.security,
+            tls: self.tls(hop),
+            credentials: smarthost
+                .and_then(|smarthost| smarthost.authentication.as_ref())
+                .map(|authentication| Credentials {
+                    username: authentication.username.clone(),
+                    password: authentication.password.expose().into(),
+                }),
+            name: config.hostname.clone(),
+            timeouts: config.delivery.timeouts.clone(),
+        };
+        match connection::open(&target, &self.engine.context.metrics).await {
+            Ok(connection) if self.is_loop(hop, address, &connection) => {
+                connection.close().await;
+                self.note(&open, &forbidden(&hop.host));
+                open
+            }
+            Ok(connection) => self.transactions(connection, open, false).await,
+            Err(error) => {
+                tracing::debug!(
+                    id = %self.work.id, host = %remote.host, address = %remote.address, %error,
+                    "no session with this address"
+                );
+                self.note(&open, &of_connection(&error, &remote));
+                open
+            }
+        }
+    }
+
+    fn tls(&self, hop: &Hop) -> std::sync::Arc<rustls::ClientConfig> {
+        let tls = &self.engine.tls;
+        let smarthost = hop
+            .smarthost
+            .and_then(|index| self.snapshot.smarthost_tls.get(index));
+        match (hop.security, smarthost) {
+            (Security::Verified | Security::Implicit, Some(verified)) => verified.clone(),
+            (Security::Verified | Security::Implicit, None) => tls.verified.clone(),
+            _ => tls.unverified.clone(),
+        }
+    }
+
+    /// Whether a mail exchanger turned out to be this relay, as behind its own Service's address
+    /// (case M12): mail would go round for ever.
+    fn is_loop(&self, hop: &Hop, address: IpAddr, connection: &Connection) -> bool {
+        let config = &self.snapshot.config;
+        let name = &connection.client().capabilities().name;
+        let permitted = &config.delivery.permitted_networks;
+        hop.smarthost.is_none()
+            && name.eq_ignore_ascii_case(&config.hostname)
+            && !permitted.iter().any(|network| network.contains(address))
+    }
+
+    /// Sends to all open recipients over one connection, in as many transactions as it takes; gives
+    /// back what another host may still deliver.
+    async fn transactions(
+        &mut self,
+        mut connection: Connection,
+        mut open: Vec<usize>,
+        reused: bool,
+    ) -> Vec<usize> {
+        let mut left = Vec::new();
+        let mut first = reused;
+        while !open.is_empty() && connection.is_ready() {
+            if let Some(fate) = self.unfit(&connection, &open) {
+                self.note(&open, &fate);
+                open.clear();
+                break;
+            }
+            let rest = open.split_off(open.len().min(RECIPIENTS));
+            let (verdicts, error) = self.send(&mut connection, &open).await;
+            // A server that closed an idle connection has judged nothing (cases B8 and B30).
+            if std::mem::take(&mut first) && verdicts.iter().all(is_stale) {
+                open.extend(rest);
+                return open;
+            }
+            let progress = verdicts
+                .iter()
+                .any(|one| matches!(one, Verdict::Accepted(_)));
+            let mut again = Vec::new();
+            for (position, verdict) in open.into_iter().zip(&verdicts) {
+                if progress && outcome::too_many_recipients(verdict) {
+                    again.push(position);
+                    continue;
+                }
+                let fate = match (verdict, &error) {
+                    (Verdict::Undecided, Some(error)) => of_connection(error, connection.remote()),
+                    _ => outcome::of_verdict(verdict, connection.remote()),
+                };
+                if fate.host_fault {
+                    left.push(position);
+                }
+                self.note(&[position], &fate);
+            }
+            again.extend(rest);
+            open = again;
+        }
+        if !open.is_empty() {
+            let fate = outcome::of_verdict(&Verdict::Undecided, connection.remote());
+            self.note(&open, &fate);
+            left.extend(open);
+        }
+        if connection.is_ready() {
+            self.connection = Some(connection);
+        }
+        left
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        positions: &[usize],
+    ) -> (Vec<Verdict>, Option<ConnectionError>) {
+        let recipients: Vec<&Address> = positions
+            .iter()
+            .filter_map(|position| self.recipient(*position))
+            .collect();
+        let envelope = client::Envelope {
+            sender: self.work.envelope.sender.as_ref(),
+            recipients: &recipients,
+            size: self.content.size,
+            eight_bit: self.content.eight_bit,
+            smtputf8: self.needs_utf8(positions),
+        };
+        connection.send(&envelope, &self.content.pieces).await
+    }
+
+    /// Cases L7, L8 and L12: by what is in envelope and headers, not by what the client said.
+    fn needs_utf8(&self, positions: &[usize]) -> bool {
+        let sender = self.work.envelope.sender.as_ref();
+        self.content.utf8_headers
+            || sender.is_some_and(Address::is_utf8)
+            || positions
+                .iter()
+                .filter_map(|position| self.recipient(*position))
+                .any(Address::is_utf8)
+    }
+
+    /// What the server cannot take whatever it is told.
+    fn unfit(&self, connection: &Connection, positions: &[usize]) -> Option<Fate> {
+        let offers = connection.client().capabilities();
+        let failed = |subject, detail, text: String| {
+            let status = EnhancedCode::new(5, subject, detail);
+            Some(Fate {
+                remote: Some(connection.remote().clone()),
+                ..Fate::local(Kind::Failed, status, text)
+            })
+        };
+        if let Some(limit @ 1..) = offers.size
+            && self.content.size > limit
+        {
+            let text = format!(
+                "the message has {} octets, and the server takes at most {limit}",
+                self.content.size
+            );
+            return failed(3, 4, text);
+        }
+        if !offers.smtputf8 && self.needs_utf8(positions) {
+            let text = "the server does not take addresses or headers in UTF-8 (SMTPUTF8)";
+            return failed(6, 7, text.into());
+        }
+        if !offers.eight_bit_mime && self.content.eight_bit {
+            let text = "the server does not take messages with octets above 127 (8BITMIME)";
+            return failed(6, 3, text.into());
+        }
+        None
+    }
+
+    fn note(&mut self, positions: &[usize], fate: &Fate) {
+        for position in positions {
+            if let Some(slot) = self.fates.get_mut(*position) {
+                *slot = Some(match slot.take() {
+                    Some(older) => older.or(fate.clone()),
+                    None => fate.clone(),
+                });
+            }
+        }
+    }
+}
+
+fn is_stale(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Undecided => true,
+        Verdict::Refused(Stage::Mail, reply) => matches!(reply.code(), 421 | 503),
+        _ => false,
+    }
+}
+
+/// What it means that a domain has no mail exchangers to try.
+fn of_resolve(error: &ResolveError) -> Fate {
+    let (kind, status) = match error {
+        ResolveError::NoSuchName(_) | ResolveError::NoRecords(_) => {
+            (Kind::Failed, EnhancedCode::new(5, 1, 2))
+        }
+        ResolveError::NullExchanger(_) => (Kind::Failed, EnhancedCode::new(5, 1, 10)),
+        ResolveError::Temporary { .. } => (Kind::Deferred, EnhancedCode::new(4, 4, 3)),
+    };
+    Fate::local(kind, status, error.to_string())
+}
+
+/// What it means that a host has no address; another host may have one (case M8).
+fn of_host_lookup(error: &ResolveError) -> Fate {
+    let fate = of_resolve(error);
+    let status = match fate.kind {
+        Kind::Failed => EnhancedCode::new(5, 4, 4),
+        _ => fate.status,
+    };
+    Fate {
+        host_fault: true,
+        status,
+        ..fate
+    }
+}
+
+/// A smarthost that DNS does not know is a mistake in the configuration, which passes.
+fn hopeful(fate: Fate) -> Fate {
+    Fate {
+        kind: Kind::Deferred,
+        status: EnhancedCode {
+            class: 4,
+            ..fate.status
+        },
+        ..fate
+    }
+}
+
+fn forbidden(host: &str) -> Fate {
+    Fate::host(
+        Kind::Failed,
+        EnhancedCode::new(5, 4, 6),
+        None,
+        format!(
+            "mail exchanger {host} lies at an address of this relay, or at one that is not of the \
+             internet; delivery.permittedNetworks can permit it"
+        ),
+    )
+}
+
+/// What a connection that failed means.
+fn of_connection(error: &ConnectionError, remote: &Remote) -> Fate {
+    let (subject, detail) = match error {
+        ConnectionError::Session(failure) => return outcome::of_failure(failure, remote),
+        ConnectionError::Connect(_) | ConnectionError::ConnectTimeout(_) => (4, 1),
+        ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_) => (7, 5),
+        ConnectionError::Closed | ConnectionError::Broken(_) | ConnectionError::Silent(_) => (4, 2),
+    };
+    let status = EnhancedCode::new(4, subject, detail);
+    Fate::host(
+        Kind::Deferred,
+        status,
+        Some(remote.clone()),
+        error.to_string(),
+    )
+}
+
+/// Whether `address` is one of this machine's: only then would the kernel choose it as the source
+/// for a packet to itself. No packet is sent.
+fn is_own(address: IpAddr) -> bool {
+    let any: SocketAddr = if address.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        ([0; 16], 0).into()
+    };
+    let source = UdpSocket::bind(any).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address)
+}
+
+#[cfg(test)]
+mod tests;

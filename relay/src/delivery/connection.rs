@@ -1,0 +1,390 @@
+//! One connection to a next server: TCP, TLS and time limits around the state machine of
+//! `relay_smtp::client`.
+//!
+//! Opportunistic TLS that does not work (the handshake fails, stalls, or the server talks clear text
+//! after its `220`) is followed by a second connection without it, in the same attempt (cases T1, T2,
+//! T3 and T6): nothing demanded encryption, and a mail in clear text is better than none.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use relay_config::Timeouts;
+use relay_smtp::client::{
+    Client, Credentials, Envelope, Failure, Next, Settings, StartTls, Verdict, Wait,
+};
+use relay_smtp::transparency;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::outcome::{Encryption, Remote};
+use super::plan::Security;
+use crate::metrics::Metrics;
+
+/// Octets read at once; replies are short.
+const READ: usize = 4096;
+/// Pieces written at once.
+const PIECES: usize = 64;
+/// Time for `QUIT` and its reply; nothing depends on it.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Time to look for a reply after a write failed: a server that refuses content in the middle says
+/// why before it closes.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What to connect to, and how.
+pub(super) struct Target {
+    pub(super) remote: Remote,
+    pub(super) security: Security,
+    /// For TLS: as the security wants it verified.
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) credentials: Option<Credentials>,
+    /// Own name for `EHLO`.
+    pub(super) name: String,
+    pub(super) timeouts: Timeouts,
+}
+
+/// Why there is no connection, or no longer one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error("connecting failed: {0}")]
+    Connect(io::Error),
+    #[error("the server did not answer within {}", show(*.0))]
+    ConnectTimeout(Duration),
+    #[error("TLS handshake failed: {0}")]
+    Tls(io::Error),
+    #[error("the TLS handshake took longer than {}", show(*.0))]
+    TlsTimeout(Duration),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    #[error("the server was silent for {}", show(*.0))]
+    Silent(Duration),
+    #[error(transparent)]
+    Session(#[from] Failure),
+}
+
+fn show(duration: Duration) -> relay_config::Duration {
+    relay_config::Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Taken for a handshake.
+    Gone,
+}
+
+/// A connection whose session stands ready for a transaction.
+pub(super) struct Connection {
+    stream: Stream,
+    client: Client,
+    remote: Remote,
+    timeouts: Timeouts,
+    /// Transactions that were begun.
+    transactions: u32,
+    buffer: Box<[u8; READ]>,
+    metrics: Metrics,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.metrics.outgoing_open(-1);
+    }
+}
+
+/// Opens a connection and brings its session to where transactions begin.
+pub(super) async fn open(
+    target: &Target,
+    metrics: &Metrics,
+) -> Result<Connection, ConnectionError> {
+    let starttls = match target.security {
+        Security::Clear | Security::Implicit => StartTls::Never,
+        Security::Opportunistic => StartTls::Opportunistic,
+        Security::Required | Security::Verified => StartTls::Required,
+    };
+    let first = establish(target, starttls, metrics).await;
+    match first {
+        Err(error @ (ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_)))
+            if target.security == Security::Opportunistic && target.credentials.is_none() =>
+        {
+            tracing::info!(
+                host = %target.remote.host, address = %target.remote.address, %error,
+                "opportunistic TLS does not work; connecting again in clear text"
+            );
+            establish(target, StartTls::Never, metrics).await
+        }
+        result => result,
+    }
+}
+
+async fn establish(
+    target: &Target,
+    starttls: StartTls,
+    metrics: &Metrics,
+) -> Result<Connection, ConnectionError> {
+    let result = establish_unmetered(target, starttls, metrics).await;
+    metrics.outgoing(match &result {
+        Ok(_) => "ok",
+        Err(ConnectionError::Connect(_)) => "unreachable",
+        Err(ConnectionError::ConnectTimeout(_) | ConnectionError::Silent(_)) => "timeout",
+        Err(ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_)) => "tls",
+        Err(ConnectionError::Closed | ConnectionError::Broken(_)) => "lost",
+        Err(ConnectionError::Session(_)) => "refused",
+    });
+    result
+}
+
+async fn establish_unmetered(
+    target: &Target,
+    starttls: StartTls,
+    metrics: &Metrics,
+) -> Result<Connection, ConnectionError> {
+    let limit = target.timeouts.connect.get();
+    let stream = timeout(limit, TcpStream::connect(target.remote.address))
+        .await
+        .map_err(|_| ConnectionError::ConnectTimeout(limit))?
+        .map_err(ConnectionError::Connect)?;
+    // Commands and content are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    metrics.outgoing_open(1);
+    let mut connection = Connection {
+        stream: Stream::Clear(stream),
+        client: Client::new(Settings {
+            name: target.name.clone(),
+            starttls,
+            implicit_tls: target.security == Security::Implicit,
+            credentials: target.credentials.clone(),
+        }),
+        remote: target.remote.clone(),
+        timeouts: target.timeouts.clone(),
+        transactions: 0,
+        buffer: Box::new([0; READ]),
+        metrics: metrics.clone(),
+    };
+    if target.security == Security::Implicit {
+        connection = connection.handshake(target).await?;
+    }
+    let mut next = connection.client.next();
+    loop {
+        next = match next {
+            Next::Ready => return Ok(connection),
+            Next::StartTls => {
+                connection = connection.handshake(target).await?;
+                connection.client.tls_established()?
+            }
+            Next::Read(wait) => connection.exchange(wait).await?,
+            Next::SendContent | Next::Finished => return Err(Failure::OutOfOrder.into()),
+        };
+    }
+}
+
+impl Connection {
+    /// Who is at the other end.
+    pub(super) const fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// What the server offers.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Transactions that were begun on it.
+    pub(super) const fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// Whether another transaction may begin.
+    pub(super) fn is_ready(&self) -> bool {
+        self.client.is_ready()
+    }
+
+    async fn handshake(mut self, target: &Target) -> Result<Self, ConnectionError> {
+        let name = server_name(&target.remote);
+        let connector = TlsConnector::from(target.tls.clone());
+        let limit = self.timeouts.tls.get();
+        let Stream::Clear(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+            return Err(Failure::OutOfOrder.into());
+        };
+        let result = timeout(limit, connector.connect(name, stream)).await;
+        self.metrics.tls(
+            "out",
+            if matches!(result, Ok(Ok(_))) {
+                "ok"
+            } else {
+                "failed"
+            },
+        );
+        let stream = result
+            .map_err(|_| ConnectionError::TlsTimeout(limit))?
+            .map_err(ConnectionError::Tls)?;
+        let (_, session) = stream.get_ref();
+        self.remote.encryption = Some(Encryption {
+            version: session
+                .protocol_version()
+                .and_then(|version| version.as_str())
+                .unwrap_or("unknown"),
+            cipher: session
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str())
+                .unwrap_or("unknown"),
+        });
+        self.stream = Stream::Tls(Box::new(stream));
+        Ok(self)
+    }
+
+    /// Writes what the session has to say and reads what comes.
+    async fn exchange(&mut self, wait: Wait) -> Result<Next, ConnectionError> {
+        let output = self.client.take_output();
+        if !output.is_empty() {
+            let limit = self.timeouts.command.get();
+            timeout(limit, self.stream.write_all(&output))
+                .await
+                .map_err(|_| ConnectionError::Silent(limit))?
+                .map_err(ConnectionError::Broken)?;
+        }
+        let limit = match wait {
+            Wait::Greeting => self.timeouts.greeting,
+            Wait::Command => self.timeouts.command,
+            Wait::Content => self.timeouts.data_reply,
+        };
+        self.read(limit.get()).await
+    }
+
+    async fn read(&mut self, limit: Duration) -> Result<Next, ConnectionError> {
+        let length = timeout(limit, self.stream.read(&mut self.buffer[..]))
+            .await
+            .map_err(|_| ConnectionError::Silent(limit))?
+            .map_err(ConnectionError::Broken)?;
+        let octets = self.buffer.get(..length).unwrap_or_default();
+        if octets.is_empty() {
+            return Err(ConnectionError::Closed);
+        }
+        Ok(self.client.receive(octets)?)
+    }
+
+    /// Sends one message. The verdicts are one per recipient whatever happens; the error says why the
+    /// connection is of no more use.
+    pub(super) async fn send(
+        &mut self,
+        envelope: &Envelope<'_>,
+        content: &[Bytes],
+    ) -> (Vec<Verdict>, Option<ConnectionError>) {
+        self.transactions += 1;
+        let error = self.try_send(envelope, content).await.err();
+        let mut verdicts = self.client.take_verdicts();
+        verdicts.resize(envelope.recipients.len(), Verdict::Undecided);
+        (verdicts, error)
+    }
+
+    async fn try_send(
+        &mut self,
+        envelope: &Envelope<'_>,
+        content: &[Bytes],
+    ) -> Result<(), ConnectionError> {
+        let mut next = self.client.begin(envelope)?;
+        loop {
+            next = match next {
+                Next::Finished => return Ok(()),
+                Next::Read(wait) => self.exchange(wait).await?,
+                Next::SendContent => match self.write_content(content).await {
+                    Ok(()) => self.client.content_sent()?,
+                    Err(error) => match self.read(LAST_WORDS).await {
+                        Ok(Next::Finished) => return Ok(()),
+                        _ => return Err(error),
+                    },
+                },
+                Next::StartTls | Next::Ready => return Err(Failure::OutOfOrder.into()),
+            };
+        }
+    }
+
+    async fn write_content(&mut self, content: &[Bytes]) -> Result<(), ConnectionError> {
+        let pieces = transparency::encode(content);
+        let limit = self.timeouts.data.get();
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        while !rest.is_empty() {
+            let batch = rest.len().min(PIECES);
+            let written = timeout(limit, self.stream.write_vectored(&rest[..batch]))
+                .await
+                .map_err(|_| ConnectionError::Silent(limit))?
+                .map_err(ConnectionError::Broken)?;
+            if written == 0 {
+                return Err(ConnectionError::Closed);
+            }
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        timeout(limit, self.stream.flush())
+            .await
+            .map_err(|_| ConnectionError::Silent(limit))?
+            .map_err(ConnectionError::Broken)
+    }
+
+    /// Says goodbye, for as long as that may take.
+    pub(super) async fn close(mut self) {
+        self.client.quit();
+        let output = self.client.take_output();
+        let goodbye = async {
+            self.stream.write_all(&output).await?;
+            self.stream.read(&mut self.buffer[..]).await
+        };
+        // Nothing depends on how it ends.
+        let _ = timeout(GOODBYE, goodbye).await;
+    }
+}
+
+impl Stream {
+    async fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Clear(stream) => stream.write_all(octets).await,
+            Self::Tls(stream) => {
+                stream.write_all(octets).await?;
+                stream.flush().await
+            }
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    async fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.write_vectored(slices).await,
+            Self::Tls(stream) => stream.write_vectored(slices).await,
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Clear(_) | Self::Gone => Ok(()),
+            Self::Tls(stream) => stream.flush().await,
+        }
+    }
+
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.read(buffer).await,
+            Self::Tls(stream) => stream.read(buffer).await,
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// The name for SNI and for verification (cases T8 to T10 and M16); an address when the host is one
+/// or cannot be written as a name, which then sends no SNI.
+fn server_name(remote: &Remote) -> ServerName<'static> {
+    let address: SocketAddr = remote.address;
+    ServerName::try_from(remote.host.trim_end_matches('.').to_owned())
+        .unwrap_or_else(|_| ServerName::from(address.ip()))
+}
+
+#[cfg(test)]
+mod tests;

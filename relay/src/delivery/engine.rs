@@ -1,0 +1,382 @@
+//! The loop that takes due work and the tasks that do it.
+//!
+//! The loop sleeps until work is due, something was appended or settled, a permit came back, an idle
+//! connection's time is over, or the relay stops; it asks the queue for nothing while no permit is
+//! free. A task holds one permit and at most one connection, and goes on with the next message for
+//! the same destination at once; after `messages_per_connection` it ends, so that destinations take
+//! turns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::Context as TraceContext;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState};
+use relay_queue::{MessageId, NewMessage, Outcome, Timestamp, Work};
+use relay_smtp::EnhancedCode;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::attempt::{Attempt, Content};
+use super::bounce;
+use super::connection::Connection;
+use super::outcome::{Fate, Kind};
+use super::pool::Pool;
+use super::record;
+use super::resolve::Resolvers;
+use super::retry::{self, Decision};
+use super::slots::{Limits, Slot, Slots};
+use super::tls::Tls;
+use crate::context::{SharedContext, now};
+use crate::snapshot::Snapshot;
+
+/// The longest sleep, since the wall clock, by which work is due, may be set anew.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What all attempts share.
+pub(super) struct Engine {
+    pub(super) context: SharedContext,
+    pub(super) tls: Tls,
+    pub(super) resolvers: Resolvers,
+    slots: Arc<Slots>,
+    pool: Pool,
+}
+
+/// Delivers until shutdown.
+pub(super) async fn run(context: SharedContext) {
+    let tls = match Tls::new() {
+        Ok(tls) => tls,
+        Err(error) => {
+            tracing::error!(%error, "TLS cannot be set up; nothing is delivered");
+            context.shutdown.cancel();
+            return;
+        }
+    };
+    let engine = Arc::new(Engine {
+        resolvers: Resolvers::new(tls.clone(), context.metrics.clone()),
+        context,
+        tls,
+        slots: Arc::default(),
+        pool: Pool::default(),
+    });
+    let mut tasks = JoinSet::new();
+    while !engine.context.shutdown.is_cancelled() {
+        engine.turn(&mut tasks).await;
+    }
+    engine.stop(tasks).await;
+}
+
+impl Engine {
+    /// Starts what can be started, then sleeps.
+    async fn turn(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        while let Some(ended) = tasks.try_join_next() {
+            report_panic(ended);
+        }
+        let snapshot = self.context.snapshot.load_full();
+        let limits = Limits {
+            total: snapshot.config.delivery.connections,
+            per_destination: snapshot.config.delivery.connections_per_destination,
+        };
+        let queue = &self.context.queue;
+        let changed = queue.changed();
+        let now = now();
+        while !self.slots.is_full(limits) {
+            let mut admit = |destination: &_| self.slots.admits(destination, limits);
+            let Some(work) = queue.take(now, &mut admit) else {
+                break;
+            };
+            let slot = self.slots.take(&work.destination);
+            tasks.spawn(self.clone().work_off(work, slot));
+        }
+        let full = self.slots.is_full(limits);
+        let due = queue.next_due_after(now).map_or(LONGEST_SLEEP, |due| {
+            Duration::from_millis(due.0.saturating_sub(now.0)).min(LONGEST_SLEEP)
+        });
+        let idle = self.pool.next_deadline();
+        tokio::select! {
+            () = self.context.shutdown.cancelled() => {}
+            () = self.slots.freed() => {}
+            () = changed, if !full => {}
+            () = tokio::time::sleep(due), if !full => {}
+            () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => {
+                for connection in self.pool.expired(Instant::now()) {
+                    tasks.spawn(connection.close());
+                }
+            }
+        }
+    }
+
+    /// Waits for attempts in progress, for as long as the grace period allows. What is cut off is
+    /// not settled: it is due again at the next start.
+    async fn stop(&self, mut tasks: JoinSet<()>) {
+        for connection in self.pool.drain() {
+            tasks.spawn(connection.close());
+        }
+        let grace = self.context.snapshot.load().config.limits.shutdown_grace;
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                report_panic(ended);
+            }
+        };
+        if tokio::time::timeout(grace.get(), all).await.is_err() {
+            tracing::warn!(
+                attempts = tasks.len(),
+                "the grace period is over; attempts in progress are tried again after the next start"
+            );
+            tasks.shutdown().await;
+        }
+    }
+
+    /// One task: this work, then what follows for the same destination.
+    async fn work_off(self: Arc<Self>, work: Work, slot: Slot) {
+        let destination = work.destination.clone();
+        let mut next = Some(work);
+        let mut hash = self.context.snapshot.load().hash;
+        let mut connection = self.pool.take(&destination, &hash, Instant::now());
+        while let Some(work) = next {
+            let snapshot = self.context.snapshot.load_full();
+            if snapshot.hash != hash {
+                hash = snapshot.hash;
+                if let Some(connection) = connection.take() {
+                    connection.close().await;
+                }
+            }
+            let span = span(&work);
+            connection = self
+                .deliver(&snapshot, work, connection)
+                .instrument(span)
+                .await;
+            let limit = snapshot.config.delivery.messages_per_connection;
+            next = match &connection {
+                Some(open) if open.transactions() < limit && !self.stopping() => {
+                    self.context.queue.take_for(now(), &destination)
+                }
+                _ => None,
+            };
+        }
+        let delivery = &self.context.snapshot.load().config.delivery;
+        let (limit, idle) = (
+            delivery.messages_per_connection,
+            delivery.idle_timeout.get(),
+        );
+        let total = delivery.connections as usize;
+        let surplus = match connection {
+            Some(open) if open.transactions() < limit && !self.stopping() => {
+                let until = Instant::now() + idle;
+                self.pool.put(destination, hash, open, until, total)
+            }
+            other => other,
+        };
+        drop(slot);
+        if let Some(surplus) = surplus {
+            surplus.close().await;
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.context.shutdown.is_cancelled()
+    }
+
+    /// One attempt, from content to settled outcomes.
+    async fn deliver(
+        &self,
+        snapshot: &Snapshot,
+        work: Work,
+        connection: Option<Connection>,
+    ) -> Option<Connection> {
+        let started = Instant::now();
+        let guard = Guard {
+            engine: self,
+            work: Some(work),
+        };
+        let Some(work) = guard.work.as_ref() else {
+            return connection;
+        };
+        let (content, fates, connection) = match self.context.queue.content(work.id) {
+            Ok(pieces) => {
+                let content = Content::new(&work.envelope, pieces);
+                let attempt = Attempt::new(self, snapshot, work, &content, connection);
+                let (fates, connection) = attempt.run().await;
+                (Some(content), fates, connection)
+            }
+            Err(error) => {
+                tracing::error!(id = %work.id, %error, "the content of a message cannot be read");
+                let text = "the relay could not read the message from its queue";
+                let fate = Fate::local(Kind::Deferred, EnhancedCode::new(4, 3, 0), text);
+                (None, vec![fate; work.recipients.len()], connection)
+            }
+        };
+        let pieces = content.map(|content| content.pieces).unwrap_or_default();
+        self.settle(snapshot, guard, fates, &pieces, started.elapsed());
+        connection
+    }
+
+    /// Writes down what became of the recipients, and tells.
+    fn settle(
+        &self,
+        snapshot: &Snapshot,
+        mut guard: Guard<'_>,
+        mut fates: Vec<Fate>,
+        content: &[bytes::Bytes],
+        took: Duration,
+    ) {
+        let Some(work) = guard.work.take() else {
+            return;
+        };
+        let now = now();
+        let accepted_at = work.envelope.accepted_at;
+        let retry = &snapshot.config.delivery.retry;
+        let decision = retry::decide(retry, work.attempts, accepted_at, now, fastrand::f64());
+        let mut retry_at = match decision {
+            Decision::At(at) => at,
+            Decision::Expired => {
+                let deferred = fates.iter_mut().filter(|fate| fate.kind == Kind::Deferred);
+                deferred.for_each(|fate| *fate = fate.clone().expire());
+                now
+            }
+        };
+        let report = match self.report(snapshot, &work, &fates, content, now) {
+            Ok(report) => report,
+            Err(error) => {
+                // A failure without its report would be a loss: keep the recipients instead.
+                tracing::error!(id = %work.id, %error, "a report cannot be built");
+                for fate in fates.iter_mut().filter(|fate| fate.kind == Kind::Failed) {
+                    fate.kind = Kind::Deferred;
+                }
+                let hour = Duration::from_secs(3600).as_millis();
+                retry_at = Timestamp(
+                    now.0
+                        .saturating_add(u64::try_from(hour).unwrap_or_default()),
+                );
+                None
+            }
+        };
+        record::attempt(&self.context.metrics, &work, &fates, took, now);
+        let outcomes: Vec<Outcome> = fates.iter().map(|fate| fate.kind.outcome()).collect();
+        // Written at once; whether the disk took it shows in the queue's own state.
+        drop(self.context.queue.settle(work, &outcomes, retry_at, report));
+    }
+
+    /// The report about the recipients that failed, to the sender of the message.
+    fn report(
+        &self,
+        snapshot: &Snapshot,
+        work: &Work,
+        fates: &[Fate],
+        content: &[bytes::Bytes],
+        now: Timestamp,
+    ) -> Result<Option<NewMessage>, bounce::BounceError> {
+        let failed: Vec<bounce::Failed<'_>> = work
+            .recipients
+            .iter()
+            .zip(fates)
+            .filter(|(_, fate)| fate.kind == Kind::Failed)
+            .filter_map(|(index, fate)| {
+                let recipient = work.envelope.recipients.get(*index as usize)?;
+                Some(bounce::Failed { recipient, fate })
+            })
+            .collect();
+        if failed.is_empty() {
+            return Ok(None);
+        }
+        let Some(sender) = &work.envelope.sender else {
+            // A report about a report would go round for ever (case B24).
+            self.context.metrics.bounce("null_sender");
+            tracing::warn!(
+                id = %work.id,
+                destination = %work.destination,
+                recipients = failed.len(),
+                "a message without a return path failed; nobody is told"
+            );
+            return Ok(None);
+        };
+        let id = MessageId::new(now, fastrand::u128(..));
+        let message = bounce::build(&bounce::Report {
+            id,
+            hostname: &snapshot.config.hostname,
+            sender,
+            original: work,
+            failed: &failed,
+            content,
+            now,
+        })?;
+        self.context.metrics.bounce("sent");
+        tracing::info!(id = %work.id, report = %id, recipients = failed.len(), "reported to the sender");
+        Ok(Some(message))
+    }
+}
+
+/// Holds the work of an attempt. Should the attempt panic, the work goes back to the queue, or it
+/// would wait for the next start.
+struct Guard<'a> {
+    engine: &'a Engine,
+    work: Option<Work>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(work) = self.work.take()
+        {
+            let outcomes = vec![Outcome::Deferred; work.recipients.len()];
+            let retry_at = Timestamp(now().0 + 3_600_000);
+            drop(
+                self.engine
+                    .context
+                    .queue
+                    .settle(work, &outcomes, retry_at, None),
+            );
+        }
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a delivery task panicked; its message is tried again later");
+    }
+}
+
+/// The span of an attempt, in the trace of the message's submission.
+fn span(work: &Work) -> tracing::Span {
+    let span = tracing::info_span!(
+        "delivery",
+        id = %work.id,
+        destination = %work.destination,
+        attempt = work.attempts + 1,
+    );
+    if let Some(parent) = work
+        .envelope
+        .trace_parent
+        .as_deref()
+        .and_then(parse_trace_parent)
+    {
+        let parent = TraceContext::new().with_remote_span_context(parent);
+        // Without an exporter there is no trace to join.
+        let _ = span.set_parent(parent);
+    }
+    span
+}
+
+/// W3C Trace Context, version 00.
+fn parse_trace_parent(text: &str) -> Option<SpanContext> {
+    let mut parts = text.split('-');
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if version != "00" || trace.len() != 32 || span.len() != 16 || parts.next().is_some() {
+        return None;
+    }
+    let context = SpanContext::new(
+        opentelemetry::TraceId::from_hex(trace).ok()?,
+        opentelemetry::SpanId::from_hex(span).ok()?,
+        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
+        true,
+        TraceState::default(),
+    );
+    context.is_valid().then_some(context)
+}
+
+#[cfg(test)]
+mod tests;

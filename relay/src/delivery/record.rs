@@ -1,0 +1,87 @@
+//! What is told about attempts: one log line per attempt and one per recipient, joined by the
+//! message's id, and metrics, whose labels never hold an address or a domain.
+
+use std::time::Duration;
+
+use relay_queue::{Timestamp, Work};
+
+use super::outcome::{Fate, Kind};
+use crate::metrics::Metrics;
+
+/// Tells about one attempt.
+pub(super) fn attempt(
+    metrics: &Metrics,
+    work: &Work,
+    fates: &[Fate],
+    took: Duration,
+    now: Timestamp,
+) {
+    let count = |kind: Kind| fates.iter().filter(|fate| fate.kind == kind).count() as u64;
+    let delivered = count(Kind::Delivered);
+    let deferred = count(Kind::Deferred);
+    let failed = count(Kind::Failed);
+    let expired = fates.iter().filter(|fate| fate.expired).count() as u64;
+    let result = match (delivered, deferred, failed) {
+        (_, 0, 0) => "delivered",
+        (0, _, 0) => "deferred",
+        (0, 0, _) => "failed",
+        _ => "partial",
+    };
+    metrics.attempt(result, took);
+    for (kind, recipients) in [
+        ("delivered", delivered),
+        ("deferred", deferred),
+        ("failed", failed - expired),
+        ("expired", expired),
+    ] {
+        if recipients > 0 {
+            metrics.outcome(kind, recipients);
+        }
+    }
+    let delay = Duration::from_millis(now.0.saturating_sub(work.envelope.accepted_at.0));
+    if delivered > 0 {
+        metrics.delivered_after(delay);
+    }
+    tracing::info!(
+        id = %work.id,
+        destination = %work.destination,
+        attempt = work.attempts + 1,
+        result,
+        delivered,
+        deferred,
+        failed,
+        seconds = took.as_secs_f64(),
+        "delivery attempt"
+    );
+    for (index, fate) in work.recipients.iter().zip(fates) {
+        recipient(work, *index, fate, delay);
+    }
+}
+
+fn recipient(work: &Work, index: u32, fate: &Fate, delay: Duration) {
+    let recipient = work.envelope.recipients.get(index as usize);
+    let outcome = match fate.kind {
+        Kind::Delivered => "delivered",
+        Kind::Deferred => "deferred",
+        Kind::Failed if fate.expired => "expired",
+        Kind::Failed => "failed",
+    };
+    let remote = fate.remote.as_ref();
+    let encryption = remote.and_then(|remote| remote.encryption);
+    tracing::info!(
+        id = %work.id,
+        recipient = recipient.map(tracing::field::display),
+        outcome,
+        destination = %work.destination,
+        host = remote.map(|remote| &*remote.host),
+        address = remote.map(|remote| tracing::field::display(remote.address)),
+        tls = encryption.map_or("none", |encryption| encryption.version),
+        cipher = encryption.map(|encryption| encryption.cipher),
+        code = fate.reply.as_ref().map(|(_, reply)| reply.code()),
+        enhanced = %fate.status,
+        reply = %fate.diagnostic(),
+        possible_duplicate = fate.unconfirmed.then_some(true),
+        delay = delay.as_secs_f64(),
+        "delivery outcome"
+    );
+}
