@@ -1,1 +1,247 @@
-pub struct Cluster;
+//! The cluster: the one that `KUBECONFIG` names, else the project's own (`tests/cluster`), started
+//! when it does not run; and the operator in it, installed by its chart.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::prerequisites;
+use crate::process::{Run, checkout};
+
+/// Where the operator is installed.
+pub const OPERATOR_NAMESPACE: &str = "mailrelay-system";
+/// Name of the release, and so of what the chart makes.
+pub const RELEASE: &str = "mailrelay";
+/// Building Kubernetes on a cold machine takes most of this.
+const UP_LIMIT: Duration = Duration::from_secs(2400);
+/// Compiling both binaries on a cold machine takes most of this.
+const IMAGES_LIMIT: Duration = Duration::from_secs(3000);
+const INSTALL_LIMIT: Duration = Duration::from_secs(180);
+/// The own cluster's name server, which answers pods and this host alike.
+const OWN_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
+const OWN_STATE: &str = "/run/mailrelay-cluster";
+
+/// A cluster that is up.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Client with the rights of the kubeconfig.
+    pub client: kube::Client,
+    /// Name server of pods.
+    pub resolver: Ipv4Addr,
+    /// Directory of zone files that this name server serves.
+    pub zones: PathBuf,
+    kubeconfig: PathBuf,
+    kubectl: PathBuf,
+    helm: PathBuf,
+    own: bool,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Cluster")
+            .field("kubeconfig", &self.kubeconfig)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Connects; starts the project's own cluster first unless `KUBECONFIG` is set.
+    pub async fn connect() -> anyhow::Result<Self> {
+        match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
+            Some(path) => Self::other(path.into()).await,
+            None => Self::own().await,
+        }
+    }
+
+    async fn own() -> anyhow::Result<Self> {
+        ensure!(
+            prerequisites::is_root()?,
+            "the test cluster needs root; run this as root, or set KUBECONFIG to a cluster"
+        );
+        let said = tool().arg("up").limit(UP_LIMIT).succeed().await?;
+        let kubeconfig = said.lines().last().context("`tests/cluster/cluster up` said nothing")?;
+        let program = async |name: &str| -> anyhow::Result<PathBuf> {
+            Ok(tool().args(["bin", name]).succeed().await?.trim().into())
+        };
+        let kubeconfig = PathBuf::from(kubeconfig.trim());
+        let state = std::env::var_os("MAILRELAY_CLUSTER_STATE")
+            .map_or_else(|| PathBuf::from(OWN_STATE), PathBuf::from);
+        Ok(Self {
+            client: client(&kubeconfig).await?,
+            resolver: OWN_RESOLVER,
+            zones: state.join("zones"),
+            kubectl: program("kubectl").await?,
+            helm: program("helm").await?,
+            kubeconfig,
+            own: true,
+        })
+    }
+
+    /// A cluster of the user's: its DNS has to serve our zones and its pods have to reach this
+    /// machine, which only the user can arrange.
+    async fn other(kubeconfig: PathBuf) -> anyhow::Result<Self> {
+        let setting = |name: &str, meaning: &str| {
+            std::env::var(name)
+                .with_context(|| format!("KUBECONFIG is set, so {name} must be, too: {meaning}"))
+        };
+        let resolver = setting(
+            "MAILRELAY_TEST_RESOLVER",
+            "the IPv4 address of the cluster's name server, as seen from this machine",
+        )?;
+        let zones = setting(
+            "MAILRELAY_TEST_ZONES",
+            "a directory of db.<zone> files that this name server serves",
+        )?;
+        Ok(Self {
+            client: client(&kubeconfig).await?,
+            resolver: resolver
+                .parse()
+                .with_context(|| format!("MAILRELAY_TEST_RESOLVER: {resolver} is no IPv4 address"))?,
+            zones: zones.into(),
+            kubectl: "kubectl".into(),
+            helm: "helm".into(),
+            kubeconfig,
+            own: false,
+        })
+    }
+
+    /// Builds the images and gives them to the cluster's node.
+    ///
+    /// On another cluster the images that `MAILRELAY_TEST_IMAGES=REGISTRY:TAG` names are used.
+    pub async fn load_images(&self) -> anyhow::Result<()> {
+        if !self.own {
+            return Ok(());
+        }
+        let said = Run::new(checkout().join("tests/images/build"))
+            .limit(IMAGES_LIMIT)
+            .succeed()
+            .await?;
+        let archives: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(path, _)| path)
+            .filter(|path| path.ends_with(".tar"))
+            .collect();
+        ensure!(archives.len() == 2, "tests/images/build made no two archives:\n{said}");
+        tool().arg("load-image").args(archives).limit(INSTALL_LIMIT).succeed().await?;
+        Ok(())
+    }
+
+    /// Installs the operator with its chart, or upgrades it, and waits until it is there.
+    ///
+    /// Its namespace enforces PodSecurity `restricted`, and no value is set but the images.
+    pub async fn install(&self) -> anyhow::Result<()> {
+        self.kubectl()
+            .args(["apply", "--server-side", "-f", "-"])
+            .input(namespace_manifest(OPERATOR_NAMESPACE))
+            .succeed()
+            .await?;
+        let mut helm = Run::new(&self.helm)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["upgrade", "--install", RELEASE])
+            .arg(checkout().join("charts/mailrelay-operator"))
+            .args(["--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "120s"]);
+        for value in image_values() {
+            helm = helm.args(["--set", &value]);
+        }
+        helm.limit(INSTALL_LIMIT).succeed().await?;
+        Ok(())
+    }
+
+    /// Ends the operator's pods, so that they run the image that was loaded last.
+    pub async fn restart_operator(&self) -> anyhow::Result<()> {
+        let deployment = self.operator_deployment().await?;
+        let namespace = ["--namespace", OPERATOR_NAMESPACE];
+        self.kubectl().args(namespace).args(["rollout", "restart", &deployment]).succeed().await?;
+        self.kubectl()
+            .args(namespace)
+            .args(["rollout", "status", &deployment, "--timeout=120s"])
+            .limit(INSTALL_LIMIT)
+            .succeed()
+            .await?;
+        Ok(())
+    }
+
+    /// The operator's Deployment, as `deployment.apps/NAME`.
+    pub async fn operator_deployment(&self) -> anyhow::Result<String> {
+        let said = self
+            .kubectl()
+            .args(["--namespace", OPERATOR_NAMESPACE, "get", "deployments", "--output=name"])
+            .succeed()
+            .await?;
+        let name = said.lines().next().context("the chart made no Deployment")?;
+        Ok(name.to_owned())
+    }
+
+    /// `kubectl` for this cluster.
+    pub fn kubectl(&self) -> Run {
+        Run::new(&self.kubectl).env("KUBECONFIG", &self.kubeconfig)
+    }
+
+    /// Gives this machine one more address that pods reach, for a receiving mail server.
+    pub async fn add_address(&self, address: Ipv4Addr) -> anyhow::Result<()> {
+        if self.own {
+            tool().args(["address", "add", &address.to_string()]).succeed().await?;
+        }
+        Ok(())
+    }
+
+    /// What the operator said last, for errors.
+    pub async fn operator_log(&self) -> String {
+        let Ok(deployment) = self.operator_deployment().await else {
+            return "the operator is not installed".into();
+        };
+        self.kubectl()
+            .args(["--namespace", OPERATOR_NAMESPACE, "logs", "--tail=40", &deployment])
+            .finish()
+            .await
+            .map_or_else(|error| error.to_string(), |finished| finished.said())
+    }
+}
+
+/// A Namespace that enforces PodSecurity `restricted`, as YAML.
+pub fn namespace_manifest(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n    \
+         kubernetes.io/metadata.name: {name}\n    \
+         pod-security.kubernetes.io/enforce: restricted\n    \
+         pod-security.kubernetes.io/warn: restricted\n"
+    )
+}
+
+/// `--set` values that name the images: those just built, or `MAILRELAY_TEST_IMAGES`.
+fn image_values() -> Vec<String> {
+    let images = std::env::var("MAILRELAY_TEST_IMAGES").unwrap_or_else(|_| "mailrelay.dev:dev".into());
+    let (registry, tag) = images.rsplit_once(':').unwrap_or((&images, "dev"));
+    vec![
+        format!("image.repository={registry}/operator"),
+        format!("image.tag={tag}"),
+        format!("relayImage.repository={registry}/relay"),
+        format!("relayImage.tag={tag}"),
+    ]
+}
+
+fn tool() -> Run {
+    Run::new(checkout().join("tests/cluster/cluster"))
+}
+
+async fn client(kubeconfig: &std::path::Path) -> anyhow::Result<kube::Client> {
+    // Both crypto features may be compiled in by others; the choice is made once per process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let read = Kubeconfig::read_from(kubeconfig)
+        .with_context(|| format!("{}: no kubeconfig", kubeconfig.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+    let client = kube::Client::try_from(config)?;
+    let nodes: Api<Node> = Api::all(client.clone());
+    nodes
+        .list(&ListParams::default().limit(1))
+        .await
+        .with_context(|| format!("{}: the cluster does not answer", kubeconfig.display()))?;
+    Ok(client)
+}

@@ -9,7 +9,8 @@
 pub mod clients;
 pub mod cluster;
 pub mod namespace;
-pub mod packages;
+pub mod prerequisites;
+
 pub mod process;
 pub mod receiver;
 pub mod wait;

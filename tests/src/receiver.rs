@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 
 pub use mailbox::{Delivered, Verdict};
 
-use crate::{packages, wait};
+use crate::{prerequisites, wait};
 
 /// Starting takes a second on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -62,8 +62,8 @@ pub struct Receiver {
 impl Receiver {
     /// Prepares and starts a receiver.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
-        packages::ensure(packages::RECEIVER).await?;
-        if !packages::is_root()? {
+        prerequisites::ensure(&["receiver"]).await?;
+        if !prerequisites::is_root()? {
             bail!("the receiving mail server listens at port 25 and needs root");
         }
         let directory = tempfile::Builder::new().prefix("mailrelay-receiver-").tempdir()?;

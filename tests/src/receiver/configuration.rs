@@ -9,34 +9,7 @@ use anyhow::Context as _;
 use super::Plan;
 use crate::process::Run;
 
-/// The services of Postfix that a receiver uses, none in a chroot: the directory is temporary and
-/// has nothing of the system in it.
-const MASTER: &str = "\
-smtp       inet  n  -  n  -     -  smtpd
-pickup     unix  n  -  n  60    1  pickup
-cleanup    unix  n  -  n  -     0  cleanup
-qmgr       unix  n  -  n  300   1  qmgr
-tlsmgr     unix  -  -  n  1000? 1  tlsmgr
-rewrite    unix  -  -  n  -     -  trivial-rewrite
-bounce     unix  -  -  n  -     0  bounce
-defer      unix  -  -  n  -     0  bounce
-trace      unix  -  -  n  -     0  bounce
-verify     unix  -  -  n  -     1  verify
-flush      unix  n  -  n  1000? 0  flush
-proxymap   unix  -  -  n  -     -  proxymap
-proxywrite unix  -  -  n  -     1  proxymap
-smtp       unix  -  -  n  -     -  smtp
-showq      unix  n  -  n  -     -  showq
-error      unix  -  -  n  -     -  error
-retry      unix  -  -  n  -     -  error
-discard    unix  -  -  n  -     -  discard
-local      unix  -  n  n  -     -  local
-virtual    unix  -  n  n  -     -  virtual
-lmtp       unix  -  -  n  -     -  lmtp
-anvil      unix  -  -  n  -     1  anvil
-scache     unix  -  -  n  -     1  scache
-postlog    unix-dgram n  -  n  -     1  postlogd
-";
+const MASTER: &str = include_str!("master.cf");
 
 /// Who owns delivered mail: nobody who has anything else on the machine.
 const MAIL_OWNER: u32 = 65534;
@@ -54,7 +27,9 @@ pub(super) async fn write(directory: &Path, plan: &Plan) -> anyhow::Result<()> {
         Run::new("chown").arg(format!("{owner}:")).arg(path).succeed().await?;
     }
     certificate(directory, &plan.host)?;
-    std::fs::write(directory.join("postfix/master.cf"), MASTER)?;
+    // The address stands here and not in inet_interfaces, which takes no other loopback address.
+    let listener = format!("{}:25 inet n - n - - smtpd\n", plan.address);
+    std::fs::write(directory.join("postfix/master.cf"), listener + MASTER)?;
     std::fs::write(directory.join("postfix/main.cf"), main(directory, plan))?;
     std::fs::write(directory.join("postfix/recipients"), recipients(plan))?;
     std::fs::write(directory.join("opendkim.conf"), verifier(directory, plan))?;
@@ -88,7 +63,7 @@ setgid_group = postdrop
 maillog_file = {root}/log/mail.log
 maillog_file_prefixes = {root}
 myhostname = {host}
-inet_interfaces = {address}
+inet_interfaces = all
 inet_protocols = ipv4
 mydestination =
 local_transport = error:no local mail
@@ -110,7 +85,6 @@ smtpd_error_sleep_time = 0
 smtputf8_enable = yes
 ",
         host = plan.host,
-        address = plan.address,
         domains = domains.join(" "),
     )
 }
