@@ -1,0 +1,247 @@
+//! The layout of a SendingDomain's key Secret, and what becomes of its keys.
+//!
+//! | entry | content |
+//! |---|---|
+//! | `<selector>.pem` | private key, PKCS#8 |
+//! | `<selector>.created` | when it was made, RFC 3339 |
+//! | `<selector>.retired` | since when it no longer signs, RFC 3339 |
+//! | `active` | selectors of the keys that sign, one a line |
+//!
+//! A key signs at once when nothing else signs with its algorithm; otherwise only once its record
+//! was seen in DNS, so that a change of selectors never makes signatures fail. A key that no longer
+//! signs is kept until all mail that it signed has arrived or bounced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use relay_config::DkimAlgorithm;
+
+use super::keys::{self, KeyError, SigningKey};
+use crate::certificates::SecretData;
+
+/// Entry with the selectors that sign.
+const ACTIVE: &str = "active";
+const PEM: &str = ".pem";
+const CREATED: &str = ".created";
+const RETIRED: &str = ".retired";
+
+/// How long a key outlives its last signature: a message waits 5 days at most by default
+/// (RFC 5321 section 4.5.4.1), and receivers may judge it some time later.
+const RETIREMENT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Keys of one Secret at most; more are not read.
+const MOST_KEYS: usize = 64;
+
+/// A key Secret, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyring {
+    /// By selector.
+    pub keys: BTreeMap<String, StoredKey>,
+}
+
+/// One key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The key, or why the entry is none.
+    pub key: Result<SigningKey, KeyError>,
+    /// Whether it signs.
+    pub active: bool,
+    /// When it was made, if the Secret says so.
+    pub created: Option<Timestamp>,
+    /// Since when it no longer signs.
+    pub retired: Option<Timestamp>,
+}
+
+impl Keyring {
+    /// Reads whatever is there; entries of other names are passed over.
+    pub fn read(data: &SecretData) -> Self {
+        let text = |entry: &str| data.get(entry).and_then(|text| std::str::from_utf8(text).ok());
+        let time = |selector: &str, suffix: &str| {
+            text(&format!("{selector}{suffix}")).and_then(|time| time.trim().parse().ok())
+        };
+        let active: BTreeSet<&str> = text(ACTIVE).unwrap_or_default().lines().map(str::trim).collect();
+        let entries = data.iter().filter_map(|(entry, pem)| Some((entry.strip_suffix(PEM)?, pem)));
+        let keys = entries.take(MOST_KEYS).map(|(selector, pem)| {
+            let key = StoredKey {
+                key: keys::parse(pem),
+                active: active.contains(selector),
+                created: time(selector, CREATED),
+                retired: time(selector, RETIRED),
+            };
+            (selector.to_owned(), key)
+        });
+        Self { keys: keys.collect() }
+    }
+
+    /// The keys that sign, by selector.
+    pub fn signing(&self) -> impl Iterator<Item = (&str, &SigningKey)> {
+        self.keys.iter().filter(|(_, stored)| stored.active).filter_map(|(selector, stored)| {
+            stored.key.as_ref().ok().map(|key| (selector.as_str(), key))
+        })
+    }
+}
+
+/// What the spec asks for, and what is known besides.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Algorithms.
+    pub algorithms: &'a BTreeSet<DkimAlgorithm>,
+    /// Start of the selectors.
+    pub prefix: &'a str,
+    /// Selectors of former keys, which are not used again even if their Secret is lost: the record
+    /// of a former key would make verifiers refuse the new one.
+    pub former: &'a BTreeSet<String>,
+    /// Selectors whose record was seen in DNS as it should be.
+    pub verified: &'a BTreeSet<String>,
+}
+
+/// What to do to a key Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Keys to make, by selector.
+    pub make: BTreeMap<String, DkimAlgorithm>,
+    /// Selectors that sign from now on; all of them.
+    pub active: BTreeSet<String>,
+    /// Selectors that stop signing now.
+    pub retire: BTreeSet<String>,
+    /// Selectors that were retired and are wanted again.
+    pub recall: BTreeSet<String>,
+    /// Selectors to forget.
+    pub remove: BTreeSet<String>,
+}
+
+/// Decides what becomes of each key. Changes nothing when all is as wanted.
+pub fn plan(keyring: &Keyring, wanted: &Wanted<'_>, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    for algorithm in [DkimAlgorithm::RsaSha256, DkimAlgorithm::Ed25519Sha256] {
+        let of_algorithm = |selector: &str, stored: &StoredKey| match &stored.key {
+            Ok(key) => key.algorithm == algorithm,
+            // A damaged key is no key, but its selector is taken.
+            Err(_) => number(selector, wanted.prefix, algorithm).is_some(),
+        };
+        let keys: BTreeMap<&str, &StoredKey> = keyring
+            .keys
+            .iter()
+            .map(|(selector, stored)| (selector.as_str(), stored))
+            .filter(|(selector, stored)| of_algorithm(selector, stored))
+            .collect();
+        let signs: BTreeSet<&str> = keys
+            .iter()
+            .filter(|(_, stored)| stored.active)
+            .map(|(selector, _)| *selector)
+            .collect();
+        let chosen = wanted.algorithms.contains(&algorithm).then(|| {
+            choose(&keys, wanted, algorithm).unwrap_or_else(|| {
+                let selector = next_selector(&keys, wanted, algorithm);
+                plan.make.insert(selector.clone(), algorithm);
+                selector
+            })
+        });
+        let active: BTreeSet<&str> = match &chosen {
+            None => BTreeSet::new(),
+            Some(chosen) if signs.is_empty() || wanted.verified.contains(chosen) => {
+                BTreeSet::from([chosen.as_str()])
+            }
+            // Whatever signs goes on until the chosen key's record is seen.
+            Some(_) => signs.clone(),
+        };
+        for selector in &active {
+            if keys.get(selector).is_some_and(|stored| stored.retired.is_some()) {
+                plan.recall.insert((*selector).to_owned());
+            }
+        }
+        for (selector, stored) in keys {
+            if active.contains(selector) || chosen.as_deref() == Some(selector) {
+                continue;
+            }
+            match stored.retired {
+                None => drop(plan.retire.insert(selector.to_owned())),
+                Some(retired) if now.duration_since(retired) >= RETIREMENT => {
+                    plan.remove.insert(selector.to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+        plan.active.extend(active.into_iter().map(str::to_owned));
+    }
+    plan
+}
+
+/// The newest key of the wanted prefix, damaged or not: a damaged key is reported, never replaced,
+/// since its record is published and only its owner can say whether a backup exists.
+fn choose(
+    keys: &BTreeMap<&str, &StoredKey>,
+    wanted: &Wanted<'_>,
+    algorithm: DkimAlgorithm,
+) -> Option<String> {
+    keys.keys()
+        .filter_map(|selector| Some((number(selector, wanted.prefix, algorithm)?, *selector)))
+        .max()
+        .map(|(_, selector)| selector.to_owned())
+}
+
+/// `<prefix>-r<n>` or `<prefix>-e<n>`, with the first number that was never used.
+fn next_selector(
+    keys: &BTreeMap<&str, &StoredKey>,
+    wanted: &Wanted<'_>,
+    algorithm: DkimAlgorithm,
+) -> String {
+    let former = wanted.former.iter().map(String::as_str);
+    let used = keys.keys().copied().chain(former);
+    let last = used.filter_map(|selector| number(selector, wanted.prefix, algorithm)).max();
+    let number = last.unwrap_or(0).saturating_add(1);
+    format!("{}-{}{number}", wanted.prefix, letter(algorithm))
+}
+
+/// The number in a selector of this prefix and algorithm.
+fn number(selector: &str, prefix: &str, algorithm: DkimAlgorithm) -> Option<u32> {
+    let rest = selector.strip_prefix(prefix)?.strip_prefix('-')?;
+    rest.strip_prefix(letter(algorithm))?.parse().ok()
+}
+
+fn letter(algorithm: DkimAlgorithm) -> char {
+    match algorithm {
+        DkimAlgorithm::RsaSha256 => 'r',
+        DkimAlgorithm::Ed25519Sha256 => 'e',
+    }
+}
+
+/// The data after `plan`, with `made` the keys that it asked for. Entries that are not the
+/// keyring's are left as they are.
+pub fn apply(
+    data: &SecretData,
+    plan: &Plan,
+    made: &BTreeMap<String, SigningKey>,
+    now: Timestamp,
+) -> SecretData {
+    let mut data = data.clone();
+    for (selector, key) in made {
+        // A key that stands there is never overwritten.
+        data.entry(format!("{selector}{PEM}"))
+            .or_insert_with(|| key.private.expose().as_bytes().to_vec());
+        data.entry(format!("{selector}{CREATED}"))
+            .or_insert_with(|| seconds(now));
+    }
+    for selector in &plan.recall {
+        data.remove(&format!("{selector}{RETIRED}"));
+    }
+    for selector in &plan.retire {
+        data.insert(format!("{selector}{RETIRED}"), seconds(now));
+    }
+    for selector in &plan.remove {
+        for suffix in [PEM, CREATED, RETIRED] {
+            data.remove(&format!("{selector}{suffix}"));
+        }
+    }
+    let active: Vec<&str> = plan.active.iter().map(String::as_str).collect();
+    data.insert(ACTIVE.to_owned(), active.join("\n").into_bytes());
+    data
+}
+
+fn seconds(time: Timestamp) -> Vec<u8> {
+    let whole = Timestamp::from_second(time.as_second()).unwrap_or(time);
+    whole.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

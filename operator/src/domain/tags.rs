@@ -1,0 +1,151 @@
+//! Tag lists of DNS records (RFC 6376 section 3.2): read leniently, compared by meaning.
+//!
+//! Providers reorder, respace and re-split what a user pastes; none of this changes what a verifier
+//! does, so none of it may look like a fault.
+
+use std::collections::BTreeMap;
+
+/// Tags by name. Names are case-sensitive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tags<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Tags<'a> {
+    /// `None` when the text is no tag list: an entry without `=`, or a name that stands twice.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let mut tags = BTreeMap::new();
+        for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let (name, value) = entry.split_once('=')?;
+            let previous = tags.insert(name.trim_end(), value.trim_start());
+            if previous.is_some() {
+                return None;
+            }
+        }
+        Some(Self(tags))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).copied()
+    }
+}
+
+/// Why a record does not do for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// Not a DKIM key record.
+    NotDkim,
+    /// `k=` names another algorithm.
+    KeyType,
+    /// `p=` is empty: the key is revoked.
+    Revoked,
+    /// `p=` is another key.
+    OtherKey,
+    /// `h=` leaves out sha256.
+    HashRefused,
+    /// `s=` leaves out email.
+    ServiceRefused,
+    /// `t=y`: verifiers treat the domain as testing and may ignore signatures.
+    Testing,
+}
+
+impl Difference {
+    /// What is wrong, and the remedy.
+    pub(super) fn message(&self) -> &'static str {
+        match self {
+            Self::NotDkim => "is not a DKIM key record; publish the value as shown",
+            Self::KeyType => "names another key type in k=; publish the value as shown",
+            Self::Revoked => "has an empty p=, which revokes the key; publish the value as shown",
+            Self::OtherKey => {
+                "holds another public key in p=; replace it by the value as shown, or remove the \
+                 record of a former key with this selector"
+            }
+            Self::HashRefused => "leaves sha256 out of h=; remove h= from the record",
+            Self::ServiceRefused => "leaves email out of s=; remove s= from the record",
+            Self::Testing => {
+                "has t=y, with which verifiers may ignore the signature; remove t=y"
+            }
+        }
+    }
+}
+
+/// Whether a DKIM key record means what `expected` (written by this operator) means: to a verifier
+/// of RFC 6376 section 3.6.1, signatures by the key must count.
+pub(super) fn compare_dkim(observed: &str, expected: &str) -> Result<(), Difference> {
+    let observed = Tags::parse(observed).ok_or(Difference::NotDkim)?;
+    let expected = Tags::parse(expected).ok_or(Difference::NotDkim)?;
+    if observed.get("v").is_some_and(|version| version != "DKIM1") {
+        return Err(Difference::NotDkim);
+    }
+    let public = squeezed(observed.get("p").ok_or(Difference::NotDkim)?);
+    let key_type = |tags: &Tags<'_>| tags.get("k").unwrap_or("rsa").to_owned();
+    if key_type(&observed) != key_type(&expected) {
+        return Err(Difference::KeyType);
+    }
+    if public.is_empty() {
+        return Err(Difference::Revoked);
+    }
+    if public != squeezed(expected.get("p").unwrap_or_default()) {
+        return Err(Difference::OtherKey);
+    }
+    let lists = |tag: &str, wanted: &[&str]| {
+        observed.get(tag).is_none_or(|list| {
+            list.split(':').any(|word| wanted.contains(&word.trim()))
+        })
+    };
+    if !lists("h", &["sha256"]) {
+        return Err(Difference::HashRefused);
+    }
+    if !lists("s", &["*", "email"]) {
+        return Err(Difference::ServiceRefused);
+    }
+    if observed.get("t").is_some() && lists("t", &["y"]) {
+        return Err(Difference::Testing);
+    }
+    Ok(())
+}
+
+/// Without white space, which may stand anywhere inside base64.
+fn squeezed(text: &str) -> String {
+    text.chars().filter(|character| !character.is_ascii_whitespace()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTED: &str = "v=DKIM1; k=rsa; p=MIIBIjAN";
+
+    #[test]
+    fn k18_records_of_the_same_meaning_are_equal() {
+        for observed in [
+            EXPECTED,
+            "v=DKIM1;k=rsa;p=MIIBIjAN",
+            "v=DKIM1; p=MIIBIjAN;",
+            "v=DKIM1; p=MIIB IjAN; k=rsa; ;",
+            " v = DKIM1 ; k = rsa ; p = MIIBIjAN ",
+            "p=MIIBIjAN",
+            "v=DKIM1; h=sha1:sha256; s=email; t=s; n=made by hand; p=MIIBIjAN",
+        ] {
+            assert_eq!(compare_dkim(observed, EXPECTED), Ok(()), "{observed}");
+        }
+    }
+
+    #[test]
+    fn records_with_which_a_signature_would_not_count_are_told_apart() {
+        for (observed, expected) in [
+            ("", Difference::NotDkim),
+            ("v=spf1 -all", Difference::NotDkim),
+            ("v=DKIM1; k=rsa; p=MIIBIjAN; p=MIIBIjAN", Difference::NotDkim),
+            ("v=DKIM2; p=MIIBIjAN", Difference::NotDkim),
+            ("v=DKIM1; k=ed25519; p=MIIBIjAN", Difference::KeyType),
+            ("v=DKIM1; k=rsa; p=", Difference::Revoked),
+            ("v=DKIM1; k=rsa; p=MIIBIjAM", Difference::OtherKey),
+            ("v=DKIM1; k=rsa; p=miibijan", Difference::OtherKey),
+            ("v=DKIM1; h=sha1; p=MIIBIjAN", Difference::HashRefused),
+            ("v=DKIM1; s=tlsrpt; p=MIIBIjAN", Difference::ServiceRefused),
+            ("v=DKIM1; t=y; p=MIIBIjAN", Difference::Testing),
+            ("v=DKIM1; t=s:y; p=MIIBIjAN", Difference::Testing),
+        ] {
+            assert_eq!(compare_dkim(observed, EXPECTED), Err(expected), "{observed}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The main configuration file.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use operator_api::conditions::reason;
+use operator_api::{self as api, names};
+use relay_config::{
+    Admin, Authentication, CertificateFiles, Cidr, Config, Delivery, DeliveryTls, Dns, Duration,
+    Health, Limits, Listener, ListenerTls, QueueSettings, Retry, Secret, Smarthost,
+    SmarthostAuthentication, SmarthostTls, VERSION,
+};
+
+use super::{
+    BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation, quantity,
+};
+use crate::certificates::{CA, CERTIFICATE, KEY, SecretData};
+
+/// The configuration, and the files that it names and that come with it in one Secret.
+pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Violation> {
+    let spec = &inputs.relay.spec;
+    let name = inputs.relay.metadata.name.as_deref().unwrap_or_default();
+    let namespace = inputs.relay.metadata.namespace.as_deref().unwrap_or_default();
+    let clients = networks("spec.clients.cidrs", spec.client_cidrs())?;
+    let listeners: Vec<_> = spec
+        .listeners()
+        .iter()
+        .map(|listener| build_listener(listener, &clients))
+        .collect::<Result<_, _>>()?;
+    let uses_tls = listeners.iter().any(|listener| listener.tls != ListenerTls::None);
+    let (delivery, files) = build_delivery(inputs)?;
+    let config = Config {
+        version: VERSION,
+        relay: format!("{namespace}/{name}"),
+        hostname: hostname(inputs.relay),
+        listeners,
+        tls: uses_tls.then(|| certificate_files(TLS_DIRECTORY)),
+        limits: build_limits(spec.limits.as_ref())?,
+        queue: QueueSettings {
+            directory: Path::new(names::STATE_DIRECTORY).join("queue"),
+            ..QueueSettings::default()
+        },
+        delivery,
+        dns: build_dns(spec.dns.as_ref())?,
+        health: Health {
+            address: any(names::HEALTH_PORT, "health")?,
+        },
+        admin: Some(Admin {
+            address: any(names::ADMIN_PORT, "admin")?,
+            certificate: certificate_files(INTERNAL_DIRECTORY),
+            client_authority: Path::new(INTERNAL_DIRECTORY).join(CA),
+        }),
+        buckets: Some(PathBuf::from(BUCKET_DIRECTORY)),
+        domains: Vec::new(),
+        credentials: Vec::new(),
+    };
+    Ok((config, files))
+}
+
+/// The name by which a relay greets; also a name in its certificate.
+pub(crate) fn hostname(relay: &api::SmtpRelay) -> String {
+    relay.spec.hostname.clone().unwrap_or_else(|| {
+        format!(
+            "{}.{}.svc",
+            relay.metadata.name.as_deref().unwrap_or_default(),
+            relay.metadata.namespace.as_deref().unwrap_or_default()
+        )
+    })
+}
+
+fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener, Violation> {
+    let authentication = match listener.authentication {
+        api::Authentication::Required => Authentication::Required,
+        api::Authentication::Optional => Authentication::Optional,
+        api::Authentication::None => Authentication::None,
+    };
+    Ok(Listener {
+        name: listener.name.clone(),
+        address: any(
+            listener.container_port(),
+            &format!("spec.listeners[{}].port", listener.name),
+        )?,
+        tls: match listener.tls {
+            api::ListenerTls::None => ListenerTls::None,
+            api::ListenerTls::StartTls => ListenerTls::StartTls,
+            api::ListenerTls::Implicit => ListenerTls::Implicit,
+        },
+        authentication,
+        cleartext_authentication: false,
+        // Pods have no fixed networks, so where all must authenticate it is the NetworkPolicy that
+        // says who may connect.
+        clients: match authentication {
+            Authentication::Required => Vec::new(),
+            Authentication::Optional | Authentication::None => clients.to_vec(),
+        },
+    })
+}
+
+fn build_limits(limits: Option<&api::Limits>) -> Result<Limits, Violation> {
+    let mut built = Limits::default();
+    let Some(limits) = limits else {
+        return Ok(built);
+    };
+    if let Some(size) = &limits.message_size {
+        built.message_bytes = quantity::octets(size).ok_or_else(|| {
+            invalid("spec.limits.messageSize", &size.0, "is not a size; write it like 50Mi")
+        })?;
+        built.receiving_bytes = built.receiving_bytes.max(built.message_bytes);
+    }
+    let positive = |field: &str, value: i32| {
+        u32::try_from(value).map_err(|_| invalid(field, &value.to_string(), "is negative"))
+    };
+    if let Some(recipients) = limits.recipients {
+        built.recipients = positive("spec.limits.recipients", recipients)?;
+    }
+    if let Some(connections) = limits.connections {
+        built.connections = positive("spec.limits.connections", connections)?;
+    }
+    Ok(built)
+}
+
+fn build_delivery(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), Violation> {
+    let mut built = Delivery::default();
+    let mut files = SecretData::new();
+    let Some(delivery) = &inputs.relay.spec.delivery else {
+        return Ok((built, files));
+    };
+    for (index, smarthost) in delivery.smarthosts.iter().enumerate() {
+        let (smarthost, authorities) = build_smarthost(inputs, index, smarthost)?;
+        built.smarthosts.push(smarthost);
+        files.extend(authorities);
+    }
+    if let Some(retry) = &delivery.retry {
+        built.retry = build_retry(retry)?;
+    }
+    built.tls = match delivery.tls.unwrap_or_default() {
+        api::DeliveryTls::Opportunistic => DeliveryTls::Opportunistic,
+        api::DeliveryTls::Required => DeliveryTls::Required,
+        api::DeliveryTls::Verified => DeliveryTls::Verified,
+    };
+    if let Some(connections) = delivery.connections_per_destination {
+        let field = "spec.delivery.connectionsPerDestination";
+        built.connections_per_destination = u32::try_from(connections)
+            .map_err(|_| invalid(field, &connections.to_string(), "is negative"))?;
+    }
+    if let Some(port) = delivery.mx_port {
+        built.mx_port = build_port("spec.delivery.mxPort", port)?;
+    }
+    built.permitted_networks =
+        networks("spec.delivery.permittedNetworks", &delivery.permitted_networks)?;
+    Ok((built, files))
+}
+
+fn build_smarthost(
+    inputs: &RelayInputs<'_>,
+    index: usize,
+    smarthost: &api::Smarthost,
+) -> Result<(Smarthost, Option<(String, Vec<u8>)>), Violation> {
+    let field = |name: &str| format!("spec.delivery.smarthosts[{index}].{name}");
+    let authentication = match &smarthost.credentials_secret_ref {
+        None => None,
+        Some(reference) => {
+            let field = field("credentialsSecretRef");
+            let text = |key| secret_text(inputs, &field, &reference.name, key);
+            Some(SmarthostAuthentication {
+                username: text("username")?,
+                password: Secret::new(text("password")?),
+            })
+        }
+    };
+    let authorities = match &smarthost.ca_secret_ref {
+        None => None,
+        Some(reference) => {
+            let key = reference.key.as_deref().unwrap_or(CA);
+            let content = secret_entry(inputs, &field("caSecretRef"), &reference.name, key)?;
+            Some((format!("smarthost-{index}-{CA}"), content.to_vec()))
+        }
+    };
+    let built = Smarthost {
+        host: smarthost.host.clone(),
+        port: build_port(&field("port"), smarthost.port)?,
+        tls: match smarthost.tls {
+            api::SmarthostTls::StartTls => SmarthostTls::StartTls,
+            api::SmarthostTls::Implicit => SmarthostTls::Implicit,
+            api::SmarthostTls::Opportunistic => SmarthostTls::Opportunistic,
+            api::SmarthostTls::None => SmarthostTls::None,
+        },
+        authentication,
+        certificate_authorities: authorities.as_ref().map(|(name, _)| PathBuf::from(name)),
+    };
+    Ok((built, authorities))
+}
+
+/// An entry of a Secret that the spec names; never empty.
+fn secret_entry<'a>(
+    inputs: &RelayInputs<'a>,
+    field: &str,
+    name: &str,
+    key: &str,
+) -> Result<&'a [u8], Violation> {
+    let namespace = inputs.relay.metadata.namespace.as_deref().unwrap_or_default();
+    let missing = |message| Violation::new(reason::SECRET_NOT_FOUND, message);
+    let data = inputs.secrets.get(name).ok_or_else(|| {
+        missing(format!("{field}: there is no Secret {namespace}/{name}; create it"))
+    })?;
+    match data.get(key) {
+        Some(content) if !content.is_empty() => Ok(content),
+        _ => Err(missing(format!(
+            "{field}: Secret {namespace}/{name} has no entry {key:?}; add it"
+        ))),
+    }
+}
+
+/// As [`secret_entry`], for a user name or password. A line end at the end, which editors and
+/// `echo` leave, is taken off.
+fn secret_text(
+    inputs: &RelayInputs<'_>,
+    field: &str,
+    name: &str,
+    key: &str,
+) -> Result<String, Violation> {
+    let content = secret_entry(inputs, field, name, key)?;
+    let text = std::str::from_utf8(content).ok().map(|text| text.trim_end_matches(['\r', '\n']));
+    match text {
+        Some(text) if !text.is_empty() && !text.chars().any(char::is_control) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(Violation::new(
+            reason::INVALID_SPEC,
+            format!("{field}: entry {key:?} of Secret {name} must be one line of UTF-8 text"),
+        )),
+    }
+}
+
+fn build_retry(retry: &api::Retry) -> Result<Retry, Violation> {
+    let mut built = Retry::default();
+    let fields = [
+        ("initial", &retry.initial, &mut built.initial),
+        ("maximum", &retry.maximum, &mut built.maximum),
+        ("expireAfter", &retry.expire_after, &mut built.expire_after),
+    ];
+    for (name, text, target) in fields {
+        if let Some(text) = text {
+            *target = text.parse::<Duration>().map_err(|error| {
+                Violation::new(reason::INVALID_SPEC, format!("spec.delivery.retry.{name}: {error}"))
+            })?;
+        }
+    }
+    Ok(built)
+}
+
+fn build_dns(dns: Option<&api::Dns>) -> Result<Dns, Violation> {
+    let mut built = Dns::default();
+    for server in dns.iter().flat_map(|dns| &dns.servers) {
+        let address = server.parse::<SocketAddr>().or_else(|_| {
+            let lone = server.parse::<IpAddr>();
+            lone.map(|address| SocketAddr::new(address, 53))
+        });
+        built.servers.push(address.map_err(|_| {
+            let remedy = "is not a name server; write 192.0.2.1 or 192.0.2.1:53";
+            invalid("spec.dns.servers", server, remedy)
+        })?);
+    }
+    Ok(built)
+}
+
+fn networks(field: &str, texts: &[String]) -> Result<Vec<Cidr>, Violation> {
+    let parse = |text: &String| {
+        let parsed = text.parse::<Cidr>();
+        parsed.map_err(|error| Violation::new(reason::INVALID_SPEC, format!("{field}: {error}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn certificate_files(directory: &str) -> CertificateFiles {
+    CertificateFiles {
+        certificate: Path::new(directory).join(CERTIFICATE),
+        key: Path::new(directory).join(KEY),
+    }
+}
+
+/// `port` on all addresses of both families; the relay falls back to IPv4 where there is no IPv6.
+fn any(port: i32, field: &str) -> Result<SocketAddr, Violation> {
+    let port = build_port(field, port)?;
+    Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+}
+
+fn build_port(field: &str, port: i32) -> Result<u16, Violation> {
+    match u16::try_from(port) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(invalid(field, &port.to_string(), "is not a port; give 1 to 65535")),
+    }
+}
+
+fn invalid(field: &str, value: &str, remedy: &str) -> Violation {
+    Violation::new(reason::INVALID_SPEC, format!("{field}: {value:?} {remedy}"))
+}
