@@ -1,6 +1,15 @@
 //! Reconciles SmtpRelay, SendingDomain and SmtpCredential into relay workloads.
 
 pub mod certificates;
+pub mod conditions;
+pub mod context;
+pub mod crds;
 pub mod credential;
 pub mod domain;
+pub mod http;
+pub mod kubernetes;
+pub mod labels;
+pub mod leader;
+pub mod relay;
 pub mod render;
+pub mod telemetry;

@@ -1,0 +1,166 @@
+//! Conditions: the first failing check of an ordered list, merged into what the object shows.
+//!
+//! `observedGeneration` is always set; `lastTransitionTime` changes only with the status.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::render::Violation;
+
+/// Longest message that the API server takes, in octets.
+const LONGEST_MESSAGE: usize = 32 * 1024;
+
+/// What a condition should say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Type, from [`operator_api::conditions`].
+    pub kind: &'static str,
+    /// True, false, or not known.
+    pub status: Option<bool>,
+    /// Reason, from [`operator_api::conditions::reason`].
+    pub reason: &'static str,
+    /// For a person: the field, the value, the remedy.
+    pub message: String,
+}
+
+impl Verdict {
+    /// It holds.
+    pub fn yes(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(kind, Some(true), reason, message)
+    }
+
+    /// It does not hold.
+    pub fn no(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(kind, Some(false), reason, message)
+    }
+
+    /// It is not known.
+    pub fn unknown(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(kind, None, reason, message)
+    }
+
+    /// It does not hold because of `violation`.
+    pub fn violated(kind: &'static str, violation: &Violation) -> Self {
+        Self::no(kind, violation.reason, violation.message.clone())
+    }
+
+    fn new(
+        kind: &'static str,
+        status: Option<bool>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self) -> bool {
+        self.status == Some(true)
+    }
+
+    fn status_text(&self) -> &'static str {
+        match self.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        }
+    }
+}
+
+/// The conditions that an object should show: exactly `verdicts`, in their order.
+pub fn merge(
+    existing: &[Condition],
+    verdicts: &[Verdict],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let condition = |verdict: &Verdict| {
+        let status = verdict.status_text();
+        let since = find(existing, verdict.kind)
+            .filter(|old| old.status == status)
+            .map_or(Time(now), |old| old.last_transition_time.clone());
+        let mut message = verdict.message.clone();
+        if message.len() > LONGEST_MESSAGE {
+            let mut end = LONGEST_MESSAGE;
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
+            message.truncate(end);
+        }
+        Condition {
+            type_: verdict.kind.to_owned(),
+            status: status.to_owned(),
+            reason: verdict.reason.to_owned(),
+            message,
+            observed_generation: generation,
+            last_transition_time: since,
+        }
+    };
+    verdicts.iter().map(condition).collect()
+}
+
+/// The condition of a type.
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether the condition of a type is true.
+pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
+    find(conditions, kind).is_some_and(|condition| condition.status == "True")
+}
+
+/// Verdicts whose status or reason differs from what the object showed: what Events tell of.
+pub fn transitions<'a>(
+    existing: &'a [Condition],
+    verdicts: &'a [Verdict],
+) -> impl Iterator<Item = &'a Verdict> {
+    verdicts.iter().filter(|verdict| {
+        find(existing, verdict.kind)
+            .is_none_or(|old| old.status != verdict.status_text() || old.reason != verdict.reason)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_time_changes_with_the_status_only() {
+        let pending = [Verdict::no("Ready", "Progressing", "shard 0 starts")];
+        let first = merge(&[], &pending, Some(1), time(100));
+        let waiting = [Verdict::no("Ready", "Draining", "shard 1 drains")];
+        let second = merge(&first, &waiting, Some(2), time(200));
+        assert_eq!(second[0].last_transition_time, Time(time(100)));
+        assert_eq!(second[0].reason, "Draining");
+        assert_eq!(second[0].observed_generation, Some(2));
+        let ready = [Verdict::yes("Ready", "Ready", "")];
+        let third = merge(&second, &ready, Some(2), time(300));
+        assert_eq!(third[0].last_transition_time, Time(time(300)));
+    }
+
+    #[test]
+    fn the_same_verdicts_change_nothing() {
+        let verdicts = [
+            Verdict::yes("Ready", "Ready", "x"),
+            Verdict::unknown("DnsVerified", "LookupFailed", "y"),
+        ];
+        let first = merge(&[], &verdicts, Some(1), time(100));
+        assert_eq!(merge(&first, &verdicts, Some(1), time(900)), first);
+        assert_eq!(transitions(&first, &verdicts).count(), 0);
+    }
+
+    #[test]
+    fn conditions_that_nobody_writes_any_more_go() {
+        let old = merge(&[], &[Verdict::no("Old", "X", "")], Some(1), time(1));
+        assert!(merge(&old, &[], Some(1), time(2)).is_empty());
+    }
+}

@@ -1,0 +1,300 @@
+//! Server-side apply that writes only when something differs, so that an idle cluster sees no
+//! write.
+//!
+//! An object carries a digest of what was last applied. Nothing is sent when the digest is the same
+//! and every field that we set still has our value; the digest shows fields that we no longer set.
+//! Content of Secrets and ConfigMaps is compared itself and is not part of the digest, which anybody
+//! who may list objects can read: a digest of a weak password could be guessed against.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use aws_lc_rs::digest;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource, ResourceExt as _};
+use operator_api::names::{APPLIED_ANNOTATION, FIELD_MANAGER};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// What an apply did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing differed; nothing was sent.
+    Unchanged,
+    /// The object was made.
+    Created,
+    /// The object was changed.
+    Changed,
+}
+
+/// Why an apply failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An object of the name exists and is not ours. Nothing was changed.
+    #[error(
+        "{kind} {name} exists and does not belong to this object; delete or rename it, or choose \
+         another name here"
+    )]
+    Conflict {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The object cannot be written as JSON.
+    #[error("{kind} {name} cannot be written as JSON: {source}")]
+    Serialise {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the library said.
+        source: serde_json::Error,
+    },
+    /// The API server refused.
+    #[error("{kind} {name} cannot be applied: {source}")]
+    Refused {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+}
+
+/// Objects of namespaced kinds that the operator writes.
+pub trait Owned:
+    Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+{
+}
+
+impl<K> Owned for K where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+/// Applies objects, and remembers at which resource version each was last in order.
+#[derive(Default)]
+pub struct Applier {
+    /// By kind, namespace and name: digest and resource version. One entry per owned object.
+    seen: Mutex<HashMap<(String, String, String), (String, String)>>,
+}
+
+impl Applier {
+    /// Brings `desired` about. `live` is the object as last seen, from a cache or the API server.
+    ///
+    /// A live object that lacks the owner reference of `desired` is somebody else's and is left
+    /// alone. Objects without an owner reference are judged by the caller.
+    pub async fn apply<K: Owned>(
+        &self,
+        client: &Client,
+        desired: &K,
+        live: Option<&K>,
+    ) -> Result<Outcome, ApplyError> {
+        let kind = K::kind(&()).into_owned();
+        let name = desired.name_any();
+        let namespace = desired.namespace().unwrap_or_default();
+        let serialise = |source| ApplyError::Serialise {
+            kind: kind.clone(),
+            name: name.clone(),
+            source,
+        };
+        if live.is_some_and(|live| !same_owner(desired, live)) {
+            return Err(ApplyError::Conflict { kind, name });
+        }
+        let mut value = serde_json::to_value(desired).map_err(serialise)?;
+        let digest = digest_of(&value);
+        annotate(&mut value, &digest);
+        let key = (kind.clone(), namespace.clone(), name.clone());
+        if let Some(live) = live {
+            let version = live.resource_version().unwrap_or_default();
+            let in_order = self.seen.lock().get(&key) == Some(&(digest.clone(), version.clone()));
+            // Content is not part of the digest, so it is compared in any case.
+            let live_value = serde_json::to_value(live).map_err(serialise)?;
+            if covers(&live_value, &value) || (in_order && same_content(&live_value, &value)) {
+                return Ok(Outcome::Unchanged);
+            }
+        }
+        let written: K = Api::namespaced(client.clone(), &namespace)
+            .patch(
+                &name,
+                &PatchParams::apply(FIELD_MANAGER).force(),
+                &Patch::Apply(&value),
+            )
+            .await
+            .map_err(|source| ApplyError::Refused {
+                kind,
+                name,
+                source: Box::new(source),
+            })?;
+        let version = written.resource_version().unwrap_or_default();
+        self.seen.lock().insert(key, (digest, version));
+        Ok(if live.is_some() {
+            Outcome::Changed
+        } else {
+            Outcome::Created
+        })
+    }
+
+    /// Deletes an object by name; one that is gone already is no error. The preconditions see to it
+    /// that only the object that was looked at goes.
+    pub async fn delete<K: Owned>(&self, client: &Client, live: &K) -> Result<(), ApplyError> {
+        let kind = K::kind(&()).into_owned();
+        let name = live.name_any();
+        let namespace = live.namespace().unwrap_or_default();
+        self.seen
+            .lock()
+            .remove(&(kind.clone(), namespace.clone(), name.clone()));
+        let parameters =
+            kube::api::DeleteParams::background().preconditions(kube::api::Preconditions {
+                uid: live.uid(),
+                resource_version: None,
+            });
+        match Api::<K>::namespaced(client.clone(), &namespace)
+            .delete(&name, &parameters)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) => Err(ApplyError::Refused {
+                kind,
+                name,
+                source: Box::new(source),
+            }),
+        }
+    }
+}
+
+/// Whether the owner that `desired` names also owns `live`.
+fn same_owner<K: Resource>(desired: &K, live: &K) -> bool {
+    let Some(owner) = desired.owner_references().first() else {
+        return true;
+    };
+    live.owner_references()
+        .iter()
+        .any(|other| other.uid == owner.uid)
+}
+
+/// SHA-256, in hexadecimal, of the object without its content.
+fn digest_of(value: &Value) -> String {
+    let mut reduced = value.clone();
+    if let Some(object) = reduced.as_object_mut() {
+        for content in CONTENT {
+            object.remove(content);
+        }
+    }
+    // Maps of serde_json are sorted, so the text is the same for the same object.
+    let digest = digest::digest(&digest::SHA256, reduced.to_string().as_bytes());
+    digest.as_ref()[..16]
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Fields of Secrets and ConfigMaps that hold what users put there.
+const CONTENT: [&str; 2] = ["data", "binaryData"];
+
+fn annotate(value: &mut Value, digest: &str) {
+    value["metadata"]["annotations"][APPLIED_ANNOTATION] = digest.into();
+}
+
+/// Whether `live` has every field of `desired` with its value, and the same content.
+fn covers(live: &Value, desired: &Value) -> bool {
+    same_content(live, desired) && contains(live, desired)
+}
+
+fn same_content(live: &Value, desired: &Value) -> bool {
+    let empty = Value::Object(serde_json::Map::new());
+    let part = |value: &Value, name: &str| match value.get(name) {
+        None | Some(Value::Null) => empty.clone(),
+        Some(content) => content.clone(),
+    };
+    CONTENT
+        .iter()
+        .all(|name| part(live, name) == part(desired, name))
+}
+
+/// Lists must have the same length; what the API server adds to their items is passed over.
+fn contains(live: &Value, desired: &Value) -> bool {
+    match (live, desired) {
+        (_, Value::Null) => true,
+        (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(name, wanted)| {
+            live.get(name)
+                .map_or_else(|| is_empty(wanted), |found| contains(found, wanted))
+        }),
+        (Value::Array(live), Value::Array(desired)) => {
+            live.len() == desired.len()
+                && live
+                    .iter()
+                    .zip(desired)
+                    .all(|(found, wanted)| contains(found, wanted))
+        }
+        (live, desired) => live == desired,
+    }
+}
+
+/// The API server drops empty fields.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_empty),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_that_the_server_adds_are_no_difference() {
+        let desired = json!({"spec": {"ports": [{"port": 25}], "selector": {}}});
+        let live = json!({"spec": {"ports": [{"port": 25, "protocol": "TCP"}], "clusterIP": "10.96.0.7"},
+            "status": {}});
+        assert!(covers(&live, &desired));
+    }
+
+    #[test]
+    fn an_edit_a_lost_item_and_a_new_entry_are_differences() {
+        let desired =
+            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ=="}});
+        let rows = [
+            json!({"spec": {"ports": [{"port": 25}, {"port": 588}]}, "data": {"a": "MQ=="}}),
+            json!({"spec": {"ports": [{"port": 25}]}, "data": {"a": "MQ=="}}),
+            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "Mg=="}}),
+            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ==", "b": ""}}),
+            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}}),
+            json!({}),
+        ];
+        for live in rows {
+            assert!(!covers(&live, &desired), "{live}");
+        }
+    }
+
+    #[test]
+    fn o11_the_digest_says_nothing_about_content() {
+        let secret = |password: &str| json!({"kind": "Secret", "data": {"password": password}});
+        assert_eq!(
+            digest_of(&secret("aHVudGVyMg==")),
+            digest_of(&secret("b3R0ZXI="))
+        );
+        assert_ne!(
+            digest_of(&json!({"spec": 1})),
+            digest_of(&json!({"spec": 2}))
+        );
+        assert_eq!(digest_of(&json!({})).len(), 32);
+    }
+}

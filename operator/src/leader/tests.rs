@@ -1,0 +1,127 @@
+//! The election against a scripted API server.
+
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower_test::mock::{self, Handle};
+
+use super::*;
+
+type Server = Handle<axum::http::Request<Body>, axum::http::Response<Body>>;
+
+fn candidate() -> (Candidate, Server) {
+    let (service, server) = mock::pair();
+    let client = Client::new(service, "mail");
+    (
+        Candidate::new(client, "mail", "operator", "pod-a".to_owned()),
+        server,
+    )
+}
+
+/// Answers the next request, which must be `method`; its body.
+async fn answer(server: &mut Server, method: &str, code: u16, body: Value) -> Value {
+    let (request, send) = server.next_request().await.unwrap();
+    assert_eq!(request.method(), method, "{}", request.uri());
+    let sent = request.into_body().collect().await.unwrap().to_bytes();
+    let response = axum::http::Response::builder().status(code);
+    send.send_response(
+        response
+            .body(Body::from(body.to_string().into_bytes()))
+            .unwrap(),
+    );
+    serde_json::from_slice(&sent).unwrap_or(Value::Null)
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason,
+        "message": reason, "code": code})
+}
+
+fn lease(holder: &str, version: &str) -> Value {
+    json!({"metadata": {"name": "operator", "resourceVersion": version},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 3}})
+}
+
+#[tokio::test]
+async fn the_first_candidate_makes_the_lease() {
+    let (mut candidate, mut server) = candidate();
+    let script = async {
+        answer(&mut server, "GET", 404, failure(404, "NotFound")).await;
+        answer(&mut server, "POST", 201, lease("pod-a", "1")).await
+    };
+    let (held, sent) = tokio::join!(candidate.attempt(), script);
+    assert!(held);
+    assert_eq!(sent["spec"]["holderIdentity"], "pod-a");
+}
+
+#[tokio::test]
+async fn a_released_lease_is_taken_at_once_with_the_version_that_was_read() {
+    let (mut candidate, mut server) = candidate();
+    let script = async {
+        answer(&mut server, "GET", 200, lease("", "7")).await;
+        answer(&mut server, "PUT", 200, lease("pod-a", "8")).await
+    };
+    let (held, sent) = tokio::join!(candidate.attempt(), script);
+    assert!(held);
+    assert_eq!(sent["metadata"]["resourceVersion"], "7");
+    assert_eq!(sent["spec"]["leaseTransitions"], 4);
+}
+
+#[tokio::test]
+async fn the_slower_of_two_candidates_waits() {
+    let (mut candidate, mut server) = candidate();
+    let script = async {
+        answer(&mut server, "GET", 200, lease("", "7")).await;
+        answer(&mut server, "PUT", 409, failure(409, "Conflict")).await;
+        answer(&mut server, "GET", 200, lease("pod-b", "8")).await;
+    };
+    let rounds = async { (candidate.attempt().await, candidate.attempt().await) };
+    let (held, ()) = tokio::join!(rounds, script);
+    assert_eq!(held, (false, false));
+}
+
+#[tokio::test]
+async fn a_holder_that_finds_another_in_its_place_stops_at_once() {
+    tokio::time::pause();
+    let (mut candidate, mut server) = candidate();
+    let script = async {
+        answer(&mut server, "GET", 200, lease("pod-b", "9")).await;
+    };
+    let stop = CancellationToken::new();
+    let (held, ()) = tokio::join!(candidate.hold(&stop), script);
+    assert!(!held);
+}
+
+#[tokio::test]
+async fn a_holder_without_an_api_server_stops_before_its_lease_expires() {
+    tokio::time::pause();
+    let (mut candidate, server) = candidate();
+    let started = tokio::time::Instant::now();
+    let stop = CancellationToken::new();
+    // Requests are never answered.
+    let held = candidate.hold(&stop).await;
+    drop(server);
+    assert!(!held);
+    assert!(
+        started.elapsed() < LEASE_DURATION,
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_graceful_stop_leaves_the_lease_free() {
+    let (mut candidate, mut server) = candidate();
+    let script = async {
+        answer(&mut server, "GET", 200, lease("pod-a", "7")).await;
+        answer(&mut server, "PUT", 200, lease("pod-a", "8")).await;
+        answer(&mut server, "PUT", 200, lease("", "9")).await
+    };
+    let stop = async {
+        assert!(candidate.attempt().await);
+        candidate.release().await;
+    };
+    let ((), sent) = tokio::join!(stop, script);
+    assert_eq!(sent["metadata"]["resourceVersion"], "8");
+    assert!(sent["spec"].get("holderIdentity").is_none());
+}

@@ -1,0 +1,2 @@
+//! SmtpRelay.
+pub mod admin;
