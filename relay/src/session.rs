@@ -1,1 +1,268 @@
-//! Drives one SMTP session.
+//! Drives one SMTP session: sockets, TLS, time and shutdown around the state machine of
+//! `relay_smtp::server`.
+//!
+//! Everything that has arrived is worked through before anything is written, so that a pipelined
+//! batch costs one read and one write. A session holds [`READ`] octets of input, the line limit and
+//! reply limit of the state machine, and its share of `limits.receivingBytes`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use relay_config::{Authentication, Limits, Listener, ListenerTls};
+use relay_smtp::server::{Answer, LoginPolicy, Server, Settings};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::listener::{Inbound, Share};
+
+mod events;
+
+use events::Step;
+
+/// Octets read at a time.
+const READ: usize = 16 * 1024;
+/// A TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// What a client gets to read the last reply before its connection is closed under it.
+const LINGER: Duration = Duration::from_secs(1);
+
+const TIMED_OUT: Answer = Answer::fixed(421, "4.4.2", "nothing was sent for too long; closing");
+const STOPPING: Answer = Answer::fixed(421, "4.3.2", "the relay is stopping; connect again");
+const NO_MEMORY: Answer = Answer::fixed(
+    452,
+    "4.3.1",
+    "too many messages are being received; try again later",
+);
+
+/// One session.
+struct Session {
+    inbound: Arc<Inbound>,
+    listener: Listener,
+    limits: Limits,
+    peer: SocketAddr,
+    server: Server,
+    input: BytesMut,
+    share: Share,
+    login: Option<Identified>,
+    /// TLS version and cipher suite.
+    tls: Option<String>,
+    stopping: bool,
+}
+
+/// Who the client proved to be.
+struct Identified {
+    username: String,
+    identity: String,
+}
+
+/// How a conversation over one stream ended.
+enum End {
+    Closed,
+    StartTls,
+}
+
+/// Serves a connection to its end. What goes wrong with one is logged here and nobody else's
+/// concern.
+pub(crate) async fn run(
+    inbound: Arc<Inbound>,
+    listener: Listener,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the connection ended before it began");
+        return;
+    }
+    let mut session = Session::new(inbound, listener, peer);
+    match session.serve(stream).await {
+        Ok(()) => {}
+        // Clients that hang up are everyday life.
+        Err(error) => tracing::debug!(%error, "session broken off"),
+    }
+}
+
+impl Session {
+    fn new(inbound: Arc<Inbound>, listener: Listener, peer: SocketAddr) -> Self {
+        let snapshot = inbound.context.snapshot.load_full();
+        let config = &snapshot.config;
+        let has_certificate = snapshot.server_tls.is_some();
+        let settings = Settings {
+            hostname: config.hostname.clone(),
+            // Case O34: whoever reaches the wrong server by a shared address sees it here.
+            banner: format!("{} {}", config.relay, inbound.context.instance),
+            message_bytes: config.limits.message_bytes,
+            recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
+            start_tls: listener.tls == ListenerTls::StartTls && has_certificate,
+            implicit_tls: listener.tls == ListenerTls::Implicit,
+            login: login_policy(&listener),
+            login_without_tls: listener.cleartext_authentication,
+        };
+        let limits = config.limits.clone();
+        Self {
+            share: Share::new(&inbound.budget, limits.receiving_bytes),
+            server: Server::new(settings),
+            inbound,
+            listener,
+            limits,
+            peer,
+            input: BytesMut::with_capacity(READ),
+            login: None,
+            tls: None,
+            stopping: false,
+        }
+    }
+
+    async fn serve(&mut self, mut stream: TcpStream) -> io::Result<()> {
+        if self.listener.tls != ListenerTls::Implicit {
+            match self.converse(&mut stream).await? {
+                End::Closed => return Ok(()),
+                End::StartTls => self.input.clear(),
+            }
+        }
+        let mut stream = self.handshake(stream).await?;
+        self.server.tls_started();
+        self.login = None;
+        self.converse(&mut stream).await.map(|_| ())
+    }
+
+    async fn handshake(&mut self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let metrics = &self.inbound.context.metrics;
+        let Some(config) = self.inbound.context.snapshot.load().server_tls.clone() else {
+            return Err(io::Error::other("the configuration has no certificate"));
+        };
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                metrics.tls("in", "failed");
+                tracing::info!(%error, "TLS handshake failed");
+                return Err(error);
+            }
+            Err(_) => {
+                metrics.tls("in", "timeout");
+                tracing::info!("TLS handshake timed out");
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        };
+        metrics.tls("in", "ok");
+        let connection = stream.get_ref().1;
+        let version = connection.protocol_version();
+        let suite = connection.negotiated_cipher_suite();
+        self.tls = version
+            .zip(suite)
+            .map(|(version, suite)| format!("{version:?} {:?}", suite.suite()));
+        Ok(stream)
+    }
+
+    /// Speaks over `stream` until it ends or is to be encrypted.
+    async fn converse<S>(&mut self, stream: &mut S) -> io::Result<End>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stop = self.inbound.context.shutdown.clone();
+        let stop = stop.cancelled();
+        tokio::pin!(stop);
+        loop {
+            let step = self.work().await;
+            if step == Step::Read && self.stopping && self.server.is_idle() {
+                self.server.end(&STOPPING);
+                continue;
+            }
+            self.write(stream).await?;
+            match step {
+                Step::Flushed => {}
+                Step::StartTls => return Ok(End::StartTls),
+                Step::Close => {
+                    stream.shutdown().await?;
+                    linger(stream).await;
+                    return Ok(End::Closed);
+                }
+                Step::Read => {
+                    self.input.reserve(READ);
+                    tokio::select! {
+                        biased;
+                        read = read(stream, &mut self.input, self.limits.idle_timeout.get()) => {
+                            match read? {
+                                Read::Octets => {}
+                                Read::End => return Ok(End::Closed),
+                                Read::Nothing => self.server.end(&TIMED_OUT),
+                            }
+                        }
+                        () = &mut stop, if !self.stopping => self.stopping = true,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
+        let output = self.server.output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let write = async {
+            stream.write_all(output).await?;
+            stream.flush().await
+        };
+        // A client that reads nothing is held to the same patience as one that sends nothing.
+        match tokio::time::timeout(self.limits.idle_timeout.get(), write).await {
+            Ok(result) => result?,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        output.clear();
+        Ok(())
+    }
+}
+
+fn login_policy(listener: &Listener) -> LoginPolicy {
+    match listener.authentication {
+        Authentication::Required => LoginPolicy::Required,
+        // Without a list of networks nobody's address says who it is.
+        Authentication::Optional if listener.clients.is_empty() => LoginPolicy::Required,
+        Authentication::Optional => LoginPolicy::Optional,
+        Authentication::None => LoginPolicy::None,
+    }
+}
+
+enum Read {
+    Octets,
+    End,
+    /// The time is over.
+    Nothing,
+}
+
+async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    input: &mut BytesMut,
+    patience: Duration,
+) -> io::Result<Read> {
+    match tokio::time::timeout(patience, stream.read_buf(input)).await {
+        Ok(Ok(0)) => Ok(Read::End),
+        Ok(Ok(_)) => Ok(Read::Octets),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Ok(Read::Nothing),
+    }
+}
+
+/// Waits for the client to close. Closing first, with octets of its unread, would reset the
+/// connection and take the last reply from it.
+async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut rest = [0; 1024];
+    let drain = async {
+        for _ in 0..64 {
+            match stream.read(&mut rest).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,6 @@ impl SendingDomain {
             name: name.into(),
             senders: senders.iter().copied().map(String::from).collect(),
             signers: Vec::new(),
-            fingerprint: None,
         }
     }
 }

@@ -1,0 +1,221 @@
+use relay_queue::{MessageId, Timestamp};
+
+use super::*;
+
+fn domains() -> HashMap<String, Arc<SendingDomain>> {
+    let domain = SendingDomain::for_test("shop.example", &["shop/checkout"]);
+    [("shop.example".into(), Arc::new(domain))].into()
+}
+
+fn origin() -> Origin {
+    Origin {
+        listener: "submission".into(),
+        peer: "192.0.2.7:4711".parse().unwrap(),
+        client_name: "app".into(),
+        protocol: "ESMTPA",
+        identity: Some("shop/checkout".into()),
+        tls: None,
+    }
+}
+
+fn draft(content: &str) -> Result<Draft, Denial> {
+    let longest_line = content
+        .split("\r\n")
+        .map(str::len)
+        .max()
+        .unwrap_or_default();
+    let message = Message {
+        sender: Some(Address::parse("orders@shop.example").unwrap()),
+        recipients: vec![Address::parse("bob@dest.example").unwrap()],
+        eight_bit: false,
+        smtputf8: false,
+        content: Bytes::from(content.to_owned()),
+        longest_line,
+    };
+    let stamp = Stamp {
+        hostname: "outbox.example",
+        instance: "outbox-0",
+        id: MessageId::new(Timestamp(1_790_000_000_000), 5),
+        now: Timestamp(1_790_000_000_000),
+    };
+    prepare(&message, &origin(), &domains(), stamp)
+}
+
+/// The content after the `Received` field.
+fn content(received: &str) -> String {
+    let draft = draft(received)
+        .map_err(|denial| denial.answer.to_string())
+        .unwrap();
+    let whole = String::from_utf8(draft.content.concat()).unwrap();
+    let (trace, rest) = whole.split_once("+0000\r\n").unwrap();
+    assert!(trace.starts_with("Received: from app ([192.0.2.7])\r\n"));
+    rest.to_owned()
+}
+
+fn refusal(received: &str) -> (&'static str, String) {
+    match draft(received) {
+        Ok(_) => panic!("accepted: {received:?}"),
+        Err(denial) => (denial.reason, denial.answer.to_string()),
+    }
+}
+
+const COMPLETE: &str = "From: a@shop.example\r\nDate: Mon, 21 Sep 2026 14:13:20 +0000\r\nMessage-ID: <1@shop.example>\r\n";
+
+#[test]
+fn a_complete_message_gets_a_trace_and_nothing_else() {
+    let message = format!("{COMPLETE}\r\nhello\r\n");
+    assert_eq!(content(&message), message);
+}
+
+#[test]
+fn the_body_is_not_copied() {
+    let received = Bytes::from(format!("{COMPLETE}\r\nhello\r\n"));
+    let message = Message {
+        sender: None,
+        recipients: vec![Address::parse("bob@dest.example").unwrap()],
+        eight_bit: false,
+        smtputf8: false,
+        content: received.clone(),
+        longest_line: 50,
+    };
+    let stamp = Stamp {
+        hostname: "h",
+        instance: "i",
+        id: MessageId(1),
+        now: Timestamp(0),
+    };
+    let draft = prepare(&message, &origin(), &domains(), stamp)
+        .ok()
+        .unwrap();
+    assert_eq!(draft.content.last().unwrap().as_ptr(), received.as_ptr());
+}
+
+#[test]
+fn r48_a_missing_date_and_message_id_are_added() {
+    assert_eq!(
+        content("From: a@shop.example\r\n\r\nhello\r\n"),
+        format!(
+            "Date: Mon, 21 Sep 2026 14:13:20 +0000\r\nMessage-ID: <{}@shop.example>\r\nFrom: \
+             a@shop.example\r\n\r\nhello\r\n",
+            MessageId::new(Timestamp(1_790_000_000_000), 5)
+        )
+    );
+    assert!(content("from: a@shop.example\r\nDATE: x\r\n\r\n").starts_with("Message-ID: "));
+}
+
+#[test]
+fn r50_bcc_is_removed_wherever_and_however_it_stands() {
+    for message in [
+        format!("Bcc: x@y.example\r\n{COMPLETE}\r\nBcc: body\r\n"),
+        format!("{COMPLETE}BCC : x@y.example,\r\n\tz@y.example\r\n\r\nBcc: body\r\n"),
+        format!(
+            "bcc:\r\n{COMPLETE}Bcc: x@y.example\r\nResent-Bcc: q@y.example\r\n\r\nBcc: body\r\n"
+        ),
+    ] {
+        assert_eq!(content(&message), format!("{COMPLETE}\r\nBcc: body\r\n"));
+    }
+}
+
+#[test]
+fn a_message_that_is_all_header_gets_its_empty_line() {
+    assert_eq!(content(COMPLETE), format!("{COMPLETE}\r\n"));
+    assert_eq!(
+        content(&format!("{COMPLETE}Bcc: x@y\r\n")),
+        format!("{COMPLETE}\r\n")
+    );
+    assert_eq!(
+        content(&format!("{COMPLETE}\r\n")),
+        format!("{COMPLETE}\r\n")
+    );
+}
+
+#[test]
+fn l1_l2_l3_lines_over_998_octets_are_refused_with_the_remedy() {
+    let at_limit = format!("{COMPLETE}\r\n{}\r\n", "x".repeat(998));
+    assert_eq!(content(&at_limit), at_limit);
+    let (reason, reply) = refusal(&format!("{COMPLETE}\r\n{}\r\n", "x".repeat(1200)));
+    assert_eq!(reason, "line_too_long");
+    assert!(
+        reply.starts_with("554 5.6.0 a line has 1200 octets"),
+        "{reply}"
+    );
+    assert!(reply.contains("quoted-printable"));
+}
+
+#[test]
+fn l4_a_long_message_of_short_lines_is_left_alone() {
+    let message = format!(
+        "{COMPLETE}\r\n{}",
+        format!("{}\r\n", "x".repeat(98)).repeat(20)
+    );
+    assert_eq!(content(&message), message);
+}
+
+#[test]
+fn a_loop_is_seen_after_a_hundred_servers() {
+    let hops = |number: usize| format!("{}{COMPLETE}\r\n", "Received: by x; y\r\n".repeat(number));
+    assert!(draft(&hops(100)).is_ok());
+    let (reason, reply) = refusal(&hops(101));
+    assert_eq!((reason, &reply[..9]), ("mail_loop", "554 5.4.6"));
+}
+
+#[test]
+fn authors_are_judged_and_malformed_headers_refused() {
+    for (message, reason, reply) in [
+        (
+            "From: a@bank.example\r\n\r\n",
+            "domain_unknown",
+            "550 5.7.1 header From: bank.example",
+        ),
+        (
+            "From: a@shop.example, b@bank.example\r\n\r\n",
+            "domain_unknown",
+            "550 5.7.1",
+        ),
+        (
+            "Subject: x\r\n\r\nFrom: a@shop.example\r\n",
+            "from_missing",
+            "554 5.6.0",
+        ),
+        ("", "from_missing", "554 5.6.0"),
+        (
+            "From: a@shop.example\r\nFrom: b@shop.example\r\n\r\n",
+            "from_malformed",
+            "554 5.6.0",
+        ),
+        (
+            "From: b@bank.example <a@shop.example>\r\n\r\n",
+            "from_malformed",
+            "554 5.6.0",
+        ),
+        (
+            "From: a@shop.example\r\nhello\r\n",
+            "header_malformed",
+            "554 5.6.0 line 2 of the header",
+        ),
+    ] {
+        let (found, text) = refusal(message);
+        assert_eq!(found, reason, "{message:?}");
+        assert!(text.starts_with(reply), "{text}");
+    }
+}
+
+#[test]
+fn a_trace_context_of_the_application_is_taken_over_if_well_formed() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let with = |value: &str| {
+        draft(&format!("{COMPLETE}traceparent: {value}\r\n\r\n"))
+            .ok()
+            .unwrap()
+            .trace_parent
+    };
+    assert_eq!(with(parent).as_deref(), Some(parent));
+    for value in [
+        "",
+        "00-1-2-01",
+        &parent.to_uppercase(),
+        &parent.replace("00-0", "ff-0"),
+    ] {
+        assert_eq!(with(value), None, "{value}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Fields that the relay adds: `Received` (RFC 5321 section 4.4, RFC 3848), and `Date` and
+//! `Message-ID` where the client left them out (RFC 6409 sections 8.2 and 8.3, case R48).
+//!
+//! Everything in them that a client or a file said is made harmless first.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::fmt::rfc2822::DateTimePrinter;
+use jiff::tz::TimeZone;
+use relay_queue::{MessageId, Timestamp};
+use relay_smtp::Address;
+
+/// Longest client name that is repeated; the longest that DNS has.
+const LONGEST_NAME: usize = 255;
+
+/// Where a message came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// Name of the listener.
+    pub(crate) listener: String,
+    /// Address of the client.
+    pub(crate) peer: SocketAddr,
+    /// What the client calls itself.
+    pub(crate) client_name: String,
+    /// The `with` word.
+    pub(crate) protocol: &'static str,
+    /// Who it proved to be.
+    pub(crate) identity: Option<String>,
+    /// TLS version and cipher suite.
+    pub(crate) tls: Option<String>,
+}
+
+/// Who stamps.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp<'a> {
+    pub(super) hostname: &'a str,
+    pub(super) instance: &'a str,
+    pub(super) id: MessageId,
+    pub(super) now: Timestamp,
+}
+
+/// Appends the `Received` field.
+pub(super) fn received(
+    out: &mut String,
+    origin: &Origin,
+    stamp: Stamp<'_>,
+    recipients: &[Address],
+) {
+    let peer = match origin.peer.ip().to_canonical() {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    };
+    let name = safe(&origin.client_name);
+    let name = if name.is_empty() { &peer } else { &name };
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "Received: from {name} ({peer})\r\n\tby {} ({}) with {} id {}",
+        safe(stamp.hostname),
+        safe(stamp.instance),
+        origin.protocol,
+        stamp.id
+    );
+    if let Some(tls) = &origin.tls {
+        let _ = write!(out, "\r\n\t({})", safe(tls));
+    }
+    // With one recipient nobody's address is shown to another.
+    if let [recipient] = recipients
+        && !recipient.is_utf8()
+    {
+        let _ = write!(out, "\r\n\tfor <{recipient}>");
+    }
+    let _ = write!(out, ";\r\n\t{}\r\n", date(stamp.now));
+}
+
+/// Appends `Date`.
+pub(super) fn date_field(out: &mut String, now: Timestamp) {
+    let _ = write!(out, "Date: {}\r\n", date(now));
+}
+
+/// Appends `Message-ID`, with the author's domain as its right side.
+pub(super) fn message_id_field(out: &mut String, id: MessageId, domain: &str) {
+    let _ = write!(out, "Message-ID: <{id}@{domain}>\r\n");
+}
+
+/// RFC 5322 section 3.3, in UTC. A time that is out of all bounds becomes the epoch.
+fn date(now: Timestamp) -> String {
+    let seconds = i64::try_from(now.0 / 1000).unwrap_or_default();
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    DateTimePrinter::new()
+        .zoned_to_string(&time.to_zoned(TimeZone::UTC))
+        .unwrap_or_default()
+}
+
+/// What may stand in a trace field without meaning anything there.
+fn safe(text: &str) -> String {
+    text.chars()
+        .take(LONGEST_NAME)
+        .map(|character| match character {
+            ' ' | '.' | '-' | '_' | ':' | '[' | ']' | '/' | ',' => character,
+            _ if character.is_ascii_alphanumeric() => character,
+            _ => '?',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin {
+            listener: "submission".into(),
+            peer: "[::ffff:192.0.2.7]:4711".parse().unwrap(),
+            client_name: "app.shop.svc".into(),
+            protocol: "ESMTPSA",
+            identity: Some("shop/checkout".into()),
+            tls: Some("TLSv1.3 TLS13_AES_256_GCM_SHA384".into()),
+        }
+    }
+
+    const STAMP: Stamp<'static> = Stamp {
+        hostname: "outbox.example",
+        instance: "outbox-0",
+        id: MessageId::new(Timestamp(1_790_000_000_000), 5),
+        now: Timestamp(1_790_000_000_999),
+    };
+
+    fn render(origin: &Origin, recipients: &[&str]) -> String {
+        let recipients: Vec<_> = recipients
+            .iter()
+            .map(|recipient| Address::parse(recipient).unwrap())
+            .collect();
+        let mut out = String::new();
+        received(&mut out, origin, STAMP, &recipients);
+        out
+    }
+
+    #[test]
+    fn the_trace_says_who_took_it_from_whom_how_and_when() {
+        assert_eq!(
+            render(&origin(), &["bob@dest.example"]),
+            format!(
+                "Received: from app.shop.svc ([192.0.2.7])\r\n\tby outbox.example (outbox-0) with ESMTPSA \
+                 id {}\r\n\t(TLSv1.3 TLS13_AES_256_GCM_SHA384)\r\n\tfor <bob@dest.example>;\r\n\t\
+                 Mon, 21 Sep 2026 14:13:20 +0000\r\n",
+                STAMP.id
+            )
+        );
+    }
+
+    #[test]
+    fn r50_several_recipients_are_not_shown_to_each_other() {
+        assert!(!render(&origin(), &["a@dest.example", "b@dest.example"]).contains("dest.example"));
+    }
+
+    #[test]
+    fn a_clients_name_cannot_forge_the_trace() {
+        let mut origin = origin();
+        origin.client_name = "x)\r\nFrom: <a@b>;\u{e5}".into();
+        origin.tls = None;
+        let text = render(&origin, &["p\u{e5}l@dest.example", "b@c"]);
+        assert!(
+            text.starts_with("Received: from x???From: ?a?b??? ([192.0.2.7])"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 3);
+        origin.client_name = String::new();
+        origin.peer = "[2001:db8::1]:25".parse().unwrap();
+        assert!(
+            render(&origin, &[])
+                .starts_with("Received: from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])")
+        );
+    }
+}
