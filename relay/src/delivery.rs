@@ -19,6 +19,8 @@ mod record;
 mod resolve;
 mod retry;
 mod slots;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 use relay_config::Config;

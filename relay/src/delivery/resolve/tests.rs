@@ -1,1 +1,139 @@
 use super::*;
+use crate::delivery::testing::dns::Dns as Server;
+
+async fn resolver(records: &[(&str, &str, &str)]) -> (Arc<Resolver>, Server) {
+    let server = Server::start(records).await;
+    let settings = Dns {
+        servers: vec![server.address],
+        timeout: relay_config::Duration::from_millis(300),
+    };
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    (resolvers.get(&settings).unwrap(), server)
+}
+
+fn exchanger(preference: u16, host: &str) -> Exchanger {
+    Exchanger {
+        preference,
+        host: host.into(),
+    }
+}
+
+#[tokio::test]
+async fn exchangers_come_by_preference_without_trailing_dots_m16() {
+    let (resolver, _server) = resolver(&[
+        ("a.test", "MX", "20 Second.test"),
+        ("a.test", "MX", "10 first.test"),
+    ])
+    .await;
+    let found = resolver.exchangers("a.test").await.unwrap();
+    assert_eq!(found, [exchanger(10, "first.test"), exchanger(20, "second.test")]);
+}
+
+#[tokio::test]
+async fn m1_without_mx_records_the_domain_is_its_own_exchanger() {
+    let (resolver, _server) = resolver(&[
+        ("four.test", "A", "192.0.2.1"),
+        ("six.test", "AAAA", "2001:db8::1"),
+    ])
+    .await;
+    for (domain, address) in [("four.test", "192.0.2.1"), ("six.test", "2001:db8::1")] {
+        assert_eq!(resolver.exchangers(domain).await.unwrap(), [exchanger(0, domain)]);
+        let expected: IpAddr = address.parse().unwrap();
+        assert_eq!(resolver.addresses(domain).await.unwrap(), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn m2_m7_no_answer_is_no_reason_to_fall_back_to_addresses() {
+    let (resolver, _server) = resolver(&[
+        ("silent.test", "A", "192.0.2.1"),
+        ("servfail.test", "A", "192.0.2.1"),
+    ])
+    .await;
+    for domain in ["silent.test", "servfail.test", "elsewhere.example"] {
+        let error = resolver.exchangers(domain).await.unwrap_err();
+        assert!(matches!(error, ResolveError::Temporary { .. }), "{domain}: {error}");
+        let error = resolver.addresses(domain).await.unwrap_err();
+        assert!(matches!(error, ResolveError::Temporary { .. }), "{domain}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn m5_m6_aliases_are_followed() {
+    let (resolver, _server) = resolver(&[
+        ("alias.test", "CNAME", "real.test"),
+        ("real.test", "MX", "10 mx.test"),
+        ("mx.test", "CNAME", "host.test"),
+        ("host.test", "A", "192.0.2.7"),
+        ("lonely.test", "CNAME", "host.test"),
+    ])
+    .await;
+    assert_eq!(resolver.exchangers("alias.test").await.unwrap(), [exchanger(10, "mx.test")]);
+    let expected: IpAddr = "192.0.2.7".parse().unwrap();
+    assert_eq!(resolver.addresses("mx.test").await.unwrap(), [expected]);
+    assert_eq!(resolver.exchangers("lonely.test").await.unwrap(), [exchanger(0, "lonely.test")]);
+}
+
+#[tokio::test]
+async fn null_exchangers_and_missing_names_are_told_apart() {
+    let (resolver, _server) = resolver(&[
+        ("null.test", "MX", "0 ."),
+        ("mixed.test", "MX", "0 ."),
+        ("mixed.test", "MX", "10 mx.test"),
+        ("empty.test", "MX", "10 nothing.test"),
+    ])
+    .await;
+    let null = resolver.exchangers("null.test").await.unwrap_err();
+    assert_eq!(null, ResolveError::NullExchanger("null.test".into()));
+    assert_eq!(resolver.exchangers("mixed.test").await.unwrap(), [exchanger(10, "mx.test")]);
+    let missing = resolver.exchangers("missing.test").await.unwrap_err();
+    assert_eq!(missing, ResolveError::NoSuchName("missing.test".into()));
+    let missing = resolver.addresses("nothing.test").await.unwrap_err();
+    assert_eq!(missing, ResolveError::NoSuchName("nothing.test".into()));
+    let none = resolver.addresses("empty.test").await.unwrap_err();
+    assert_eq!(none, ResolveError::NoRecords("empty.test".into()));
+}
+
+#[tokio::test]
+async fn m14_b15_both_families_come_and_ipv4_first() {
+    let (resolver, _server) = resolver(&[
+        ("both.test", "AAAA", "2001:db8::1"),
+        ("both.test", "A", "192.0.2.1"),
+    ])
+    .await;
+    let found = resolver.addresses("both.test").await.unwrap();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["192.0.2.1", "2001:db8::1"]);
+}
+
+#[tokio::test]
+async fn m11_localhost_and_addresses_as_names_are_addresses() {
+    let (resolver, _server) = resolver(&[("loop.test", "MX", "10 localhost")]).await;
+    assert_eq!(resolver.exchangers("loop.test").await.unwrap(), [exchanger(10, "localhost")]);
+    for host in ["localhost", "127.0.0.1", "::1"] {
+        let addresses = resolver.addresses(host).await.unwrap();
+        assert!(addresses.iter().all(IpAddr::is_loopback), "{host} {addresses:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_kept_and_names_are_absolute() {
+    let (resolver, server) = resolver(&[("a.test", "MX", "10 mx.test")]).await;
+    for _ in 0..3 {
+        resolver.exchangers("a.test").await.unwrap();
+        resolver.exchangers("missing.test").await.unwrap_err();
+    }
+    assert_eq!(server.queries(), 2);
+}
+
+#[tokio::test]
+async fn resolvers_are_kept_until_their_settings_change() {
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    let settings = |port: u16| Dns {
+        servers: vec![([127, 0, 0, 1], port).into()],
+        timeout: relay_config::Duration::from_secs(1),
+    };
+    let first = resolvers.get(&settings(1)).unwrap();
+    assert!(Arc::ptr_eq(&first, &resolvers.get(&settings(1)).unwrap()));
+    assert!(!Arc::ptr_eq(&first, &resolvers.get(&settings(2)).unwrap()));
+}
