@@ -104,9 +104,9 @@ class SelfTest:
 
     def logs(self) -> None:
         """kubectl logs shows what the pod has written"""
-        shown = self._kubectl("logs", "server").stdout + self._kubectl("logs", "server").stderr
-        if "response:200" not in shown:
-            raise ClusterError(f"the request is not in the log: {shown!r}")
+        done = self._kubectl("logs", "server")
+        if "response:200" not in done.stdout:
+            raise ClusterError(f"the request is not in the log: {done.stdout} {done.stderr}")
 
     def policy_denies(self) -> None:
         """a NetworkPolicy that denies all cuts the connection"""
@@ -156,11 +156,10 @@ class SelfTest:
         """an address of the outside network answers a pod, and goes again"""
         network.change_peer_address("add", PEER_ADDRESS)
         try:
-            done = self._exec("ping", "-c", "1", "-W", "2", PEER_ADDRESS)
-            # An unprivileged pod may lack ping; a refused connection is an answer too.
+            # Nobody listens there, so the answer of a present address is a refusal.
             tried = self._exec("nc", "-w", "2", PEER_ADDRESS, "9")
-            if done.returncode != 0 and "refused" not in tried.stderr:
-                raise ClusterError(f"no answer: {done.stderr} {tried.stderr}")
+            if "refused" not in tried.stderr:
+                raise ClusterError(f"no answer: {tried.stderr}")
         finally:
             network.change_peer_address("del", PEER_ADDRESS)
 
@@ -168,7 +167,9 @@ class SelfTest:
 
     def _reachable(self) -> bool:
         url = f"http://web.{self.namespace}.svc.{settings.CLUSTER_DOMAIN}/"
-        return PAGE in self._exec("wget", "-q", "-O-", "-T", str(CLIENT_LIMIT), url).stdout
+        # Not `wget -T`: Debian's static busybox crashes on it.
+        request = ["timeout", str(CLIENT_LIMIT), "wget", "-q", "-O-", url]
+        return PAGE in self._exec(*request).stdout
 
     def _exec(self, *command: str) -> subprocess.CompletedProcess[str]:
         return self._kubectl("exec", "client", "--", *command)
