@@ -1,6 +1,7 @@
 //! Reconciles SmtpRelay, SendingDomain and SmtpCredential into relay workloads.
 
 pub mod certificates;
+pub mod cli;
 pub mod conditions;
 pub mod context;
 pub mod crds;
@@ -12,4 +13,5 @@ pub mod labels;
 pub mod leader;
 pub mod relay;
 pub mod render;
+pub mod run;
 pub mod telemetry;

@@ -1,3 +1,11 @@
-//! Reconciles SmtpRelay, SendingDomain and SmtpCredential into relay workloads.
+//! The `operator` program; see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+/// musl's own allocator is several times slower under threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    operator::cli::main()
+}

@@ -143,7 +143,7 @@ async fn ask(
         .header("host", host)
         .body(Empty::<Bytes>::new())
         .map_err(|error| unreachable(error.to_string()))?;
-    let exchange = async {
+    let exchange = async move {
         let response = sender
             .send_request(request)
             .await
@@ -156,15 +156,8 @@ async fn ask(
             .to_bytes();
         read(address, code, &body)
     };
-    // The connection ends with the sender; an error of its own shows in the exchange as well.
-    let (result, _) = tokio::join!(
-        async {
-            let result = exchange.await;
-            drop(sender);
-            result
-        },
-        connection
-    );
+    // The connection ends when the exchange drops its sender; an error of its own shows there too.
+    let (result, _) = tokio::join!(exchange, connection);
     result
 }
 
