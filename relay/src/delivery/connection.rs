@@ -178,7 +178,18 @@ async fn establish_unmetered(
             Next::Ready => return Ok(connection),
             Next::StartTls => {
                 connection = connection.handshake(target).await?;
-                connection.client.tls_established()?
+                connection.client.tls_established()?;
+                // In TLS 1.3 the server's refusal may come after the client's side is done.
+                connection
+                    .exchange(Wait::Command)
+                    .await
+                    .map_err(|error| match error {
+                        ConnectionError::Broken(error) => ConnectionError::Tls(error),
+                        ConnectionError::Closed => {
+                            ConnectionError::Tls(io::ErrorKind::UnexpectedEof.into())
+                        }
+                        other => other,
+                    })?
             }
             Next::Read(wait) => connection.exchange(wait).await?,
             Next::SendContent | Next::Finished => return Err(Failure::OutOfOrder.into()),
