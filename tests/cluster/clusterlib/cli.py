@@ -19,6 +19,8 @@ A real single-node Kubernetes for the end-to-end tests, built from packages.
 Progress goes to standard error; standard output is the answer alone.
 """
 
+DOWN = "the cluster is down; run `cluster up`"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns the exit code."""
@@ -101,7 +103,7 @@ def _status(cluster: Cluster, _: argparse.Namespace) -> int:
 
 def _kubeconfig(cluster: Cluster, _: argparse.Namespace) -> None:
     if not cluster.paths.kubeconfig.exists():
-        raise ClusterError("the cluster is down; run `cluster up`")
+        raise ClusterError(DOWN)
     print(cluster.paths.kubeconfig)
 
 
@@ -111,6 +113,8 @@ def _load_image(cluster: Cluster, options: argparse.Namespace) -> None:
 
 def _kubectl(cluster: Cluster, options: argparse.Namespace) -> None:
     program = cluster.cache.program("kubectl")
+    if not cluster.paths.kubeconfig.exists():
+        raise ClusterError(DOWN)
     environment = {**os.environ, "KUBECONFIG": str(cluster.paths.kubeconfig)}
     os.execve(program, ["kubectl", *options.rest], environment)
 

@@ -296,9 +296,7 @@ def _dns_service() -> list[dict[str, Any]]:
             "kind": "EndpointSlice",
             "metadata": {**metadata, "labels": {"kubernetes.io/service-name": "kube-dns"}},
             "addressType": "IPv4",
-            "endpoints": [
-                {"addresses": [settings.HOST_ADDRESS], "conditions": {"ready": True}}
-            ],
+            "endpoints": [{"addresses": [settings.HOST_ADDRESS], "conditions": {"ready": True}}],
             "ports": [{"name": name, "port": 53, "protocol": protocol} for name, protocol in ports],
         },
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from dataclasses import dataclass
@@ -79,8 +80,6 @@ def kubeconfig(pki: Path, identity: str) -> str:
     name = "mailrelay"
 
     def inline(file: str) -> str:
-        import base64
-
         return base64.b64encode((pki / file).read_bytes()).decode()
 
     return json.dumps(
