@@ -3,11 +3,14 @@
 //! The promise stands here: the `250` is made after [`relay_queue::Queue::append`] has returned,
 //! which is when the message survives a power cut, and nowhere else.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use relay_queue::{AppendError, Envelope, MessageId, NewMessage};
+use relay_smtp::Address;
 use relay_smtp::server::{Answer, Message};
+use tracing::Instrument as _;
 
 use crate::context::{SharedContext, now};
 use crate::dkim;
@@ -16,6 +19,7 @@ use crate::snapshot::SendingDomain;
 
 mod authors;
 mod fields;
+mod joined;
 mod prepare;
 mod trace;
 
@@ -47,36 +51,43 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         Err(denial) => return refuse(context, origin, &message, denial),
     };
     drop(snapshot);
-    let Draft {
-        mut content,
-        domain,
+    let span = joined::span(id, draft.parent.as_ref());
+    let trace_parent = joined::trace_parent(&span, draft.parent.as_ref());
+    let envelope = Envelope {
+        eight_bit: message.eight_bit || !message.content.is_ascii(),
+        sender: message.sender,
+        recipients: message.recipients,
+        accepted_at: now,
+        smtputf8: message.smtputf8,
+        identity: origin.identity.clone(),
         trace_parent,
-    } = draft;
+    };
+    finish(context, origin, id, envelope, draft, started)
+        .instrument(span)
+        .await
+}
+
+/// Signs, queues and answers.
+async fn finish(
+    context: &SharedContext,
+    origin: &Origin,
+    id: MessageId,
+    envelope: Envelope,
+    draft: Draft,
+    started: Instant,
+) -> Answer {
+    let mut content = draft.content;
     let size: usize = content.iter().map(Bytes::len).sum();
-    match sign(context, domain, &content, size).await {
+    match sign(context, draft.domain, &content, size).await {
         Ok(signatures) if signatures.is_empty() => {}
         Ok(signatures) => content.insert(0, signatures),
         Err(answer) => return answer,
     }
-    let eight_bit = message.eight_bit || !message.content.is_ascii();
     let accepted = Accepted {
         id,
         size,
-        sender: message
-            .sender
-            .as_ref()
-            .map_or("", |sender| sender.as_str())
-            .to_owned(),
-        recipients: message.recipients.len(),
-    };
-    let envelope = Envelope {
-        sender: message.sender,
-        recipients: message.recipients,
-        accepted_at: now,
-        eight_bit,
-        smtputf8: message.smtputf8,
-        identity: origin.identity.clone(),
-        trace_parent,
+        sender: envelope.sender.clone(),
+        recipients: envelope.recipients.len(),
     };
     let new = NewMessage {
         id,
@@ -100,7 +111,7 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
 struct Accepted {
     id: MessageId,
     size: usize,
-    sender: String,
+    sender: Option<Address>,
     recipients: usize,
 }
 
@@ -110,7 +121,7 @@ impl Accepted {
             message_id = %self.id,
             listener = origin.listener,
             identity = origin.identity.as_deref().unwrap_or_default(),
-            sender = self.sender,
+            sender = self.sender.as_ref().map_or("", Address::as_str),
             recipients = self.recipients,
             size = self.size,
             tls = origin.tls.as_deref().unwrap_or_default(),
@@ -124,19 +135,19 @@ impl Accepted {
 /// block.
 async fn sign(
     context: &SharedContext,
-    domain: std::sync::Arc<SendingDomain>,
-    content: &[Bytes],
+    domain: Arc<SendingDomain>,
+    pieces: &[Bytes],
     size: usize,
 ) -> Result<Bytes, Answer> {
     if domain.signers.is_empty() {
         return Ok(Bytes::new());
     }
     let result = if size <= SIGN_ASIDE {
-        dkim::sign_all(&domain.signers, content).map_err(|error| error.to_string())
+        dkim::sign_all(&domain.signers, pieces).map_err(|error| error.to_string())
     } else {
-        let content = content.to_vec();
+        let pieces = pieces.to_vec();
         let domain = domain.clone();
-        tokio::task::spawn_blocking(move || dkim::sign_all(&domain.signers, &content))
+        tokio::task::spawn_blocking(move || dkim::sign_all(&domain.signers, &pieces))
             .await
             .map_err(|error| error.to_string())
             .and_then(|result| result.map_err(|error| error.to_string()))
@@ -163,7 +174,7 @@ fn refuse(context: &SharedContext, origin: &Origin, message: &Message, denial: D
         reply = %denial.answer,
         listener = origin.listener,
         identity = origin.identity.as_deref().unwrap_or_default(),
-        sender = message.sender.as_ref().map_or("", |sender| sender.as_str()),
+        sender = message.sender.as_ref().map_or("", Address::as_str),
         recipients = message.recipients.len(),
         size = message.content.len(),
         peer = %origin.peer,

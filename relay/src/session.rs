@@ -164,9 +164,9 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let stop = self.inbound.context.shutdown.clone();
-        let stop = stop.cancelled();
-        tokio::pin!(stop);
+        let token = self.inbound.context.shutdown.clone();
+        let shutdown = token.cancelled();
+        tokio::pin!(shutdown);
         loop {
             let step = self.work().await;
             if step == Step::Read && self.stopping && self.server.is_idle() {
@@ -193,7 +193,7 @@ impl Session {
                                 Read::Nothing => self.server.end(&TIMED_OUT),
                             }
                         }
-                        () = &mut stop, if !self.stopping => self.stopping = true,
+                        () = &mut shutdown, if !self.stopping => self.stopping = true,
                     }
                 }
             }

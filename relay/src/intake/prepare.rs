@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use opentelemetry::trace::SpanContext;
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Message};
 
 use crate::policy::{self, Denial, Request};
 use crate::snapshot::SendingDomain;
 
-use super::authors;
 use super::fields::{self, Header, HeaderFault};
 use super::trace::{self, Origin, Stamp};
+use super::{authors, joined};
 
 /// RFC 5321 section 4.5.3.1.6, without the CRLF.
 const LONGEST_LINE: usize = 998;
@@ -26,8 +27,8 @@ pub(super) struct Draft {
     pub(super) content: Vec<Bytes>,
     /// Whose keys sign it.
     pub(super) domain: Arc<SendingDomain>,
-    /// W3C trace context that the application put into the message.
-    pub(super) trace_parent: Option<String>,
+    /// Trace context that the application put into the message.
+    pub(super) parent: Option<SpanContext>,
 }
 
 /// Judges and completes a message.
@@ -80,7 +81,11 @@ pub(super) fn prepare(
     Ok(Draft {
         content,
         domain,
-        trace_parent: trace_parent(&header, octets),
+        parent: header
+            .fields
+            .iter()
+            .find(|field| field.is(octets, "traceparent"))
+            .and_then(|field| joined::parse(field.value(octets))),
     })
 }
 
@@ -150,32 +155,6 @@ fn denial(reason: &'static str, text: String) -> Denial {
         reason,
         answer: Answer::new(554, "5.6.0", text),
     }
-}
-
-/// A `traceparent` field of the application, if it is well-formed: version 00 of W3C Trace Context.
-fn trace_parent(header: &Header, octets: &[u8]) -> Option<String> {
-    let field = header
-        .fields
-        .iter()
-        .find(|field| field.is(octets, "traceparent"))?;
-    let value = std::str::from_utf8(field.value(octets)).ok()?.trim();
-    let parts: Vec<_> = value.split('-').collect();
-    let hexadecimal = |part: &str, length: usize| {
-        part.len() == length
-            && part
-                .bytes()
-                .all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let [version, trace, span, flags] = parts[..] else {
-        return None;
-    };
-    (version == "00"
-        && hexadecimal(trace, 32)
-        && hexadecimal(span, 16)
-        && hexadecimal(flags, 2)
-        && trace.bytes().any(|octet| octet != b'0')
-        && span.bytes().any(|octet| octet != b'0'))
-    .then(|| value.to_owned())
 }
 
 #[cfg(test)]

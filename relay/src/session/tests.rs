@@ -418,7 +418,7 @@ async fn messages_beyond_the_memory_for_receiving_are_put_off() {
     first.send(b"From: a@open.example\r\n\r\n").await;
     first.send(half.as_bytes()).await;
     second.send(half.as_bytes()).await;
-    second.send(half[..60_000].as_bytes()).await;
+    second.send(&half.as_bytes()[..60_000]).await;
     second.send(b".\r\n").await;
     let second = second.reply().await;
     first.send(b".\r\n").await;

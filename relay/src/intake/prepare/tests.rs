@@ -201,21 +201,16 @@ fn authors_are_judged_and_malformed_headers_refused() {
 }
 
 #[test]
-fn a_trace_context_of_the_application_is_taken_over_if_well_formed() {
+fn a_trace_context_of_the_application_is_taken_over() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let with = |value: &str| {
-        draft(&format!("{COMPLETE}traceparent: {value}\r\n\r\n"))
+    let message = format!("{COMPLETE}Traceparent: {parent}\r\n\r\n");
+    let found = draft(&message).ok().unwrap().parent.unwrap();
+    assert_eq!(found.span_id().to_string(), "b7ad6b7169203331");
+    assert!(
+        draft(&format!("{COMPLETE}\r\n"))
             .ok()
             .unwrap()
-            .trace_parent
-    };
-    assert_eq!(with(parent).as_deref(), Some(parent));
-    for value in [
-        "",
-        "00-1-2-01",
-        &parent.to_uppercase(),
-        &parent.replace("00-0", "ff-0"),
-    ] {
-        assert_eq!(with(value), None, "{value}");
-    }
+            .parent
+            .is_none()
+    );
 }
