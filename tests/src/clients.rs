@@ -18,7 +18,7 @@ const SUBMIT: &str = include_str!("clients/submit.py");
 /// Debian's own interpreter.
 const PYTHON: &str = "/usr/bin/python3";
 /// Bulk runs included.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// How a client encrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,14 +97,21 @@ impl Account {
     /// The same account at another port.
     #[must_use]
     pub fn at(&self, port: u16, encryption: Encryption) -> Self {
-        Self { port, encryption, ..self.clone() }
+        Self {
+            port,
+            encryption,
+            ..self.clone()
+        }
     }
 
     /// The same account with another password.
     #[must_use]
     pub fn with_password(&self, password: &str) -> Self {
         let username = self.login.as_ref().map(|(username, _)| username.clone());
-        Self { login: username.map(|name| (name, password.into())), ..self.clone() }
+        Self {
+            login: username.map(|name| (name, password.into())),
+            ..self.clone()
+        }
     }
 }
 
@@ -140,19 +147,49 @@ impl Place {
         mails: &[Mail],
         sessions: usize,
     ) -> anyhow::Result<Vec<Outcome>> {
-        self.python(account, mails, sessions, false).await
+        self.python(account, mails, sessions, Duration::ZERO, false)
+            .await
+    }
+
+    /// Sends mails with Python's smtplib over one connection that stays open, with a pause after
+    /// each.
+    pub async fn paced(
+        &self,
+        account: &Account,
+        mails: &[Mail],
+        pause: Duration,
+    ) -> anyhow::Result<Vec<Outcome>> {
+        self.python(account, mails, 1, pause, false).await
+    }
+
+    /// The certificate at a port with TLS from the first octet, as PEM.
+    pub async fn certificate(&self, account: &Account) -> anyhow::Result<String> {
+        const SHOW: &str = "import ssl, sys\n\
+            print(ssl.get_server_certificate((sys.argv[1], int(sys.argv[2]))))";
+        self.run(PYTHON)
+            .args(["-c", SHOW, &account.host, &account.port.to_string()])
+            .succeed()
+            .await
     }
 
     /// Sends `AUTH PLAIN` although the server does not offer it, and then the mail.
     pub async fn forced_login(&self, account: &Account, mail: &Mail) -> anyhow::Result<Outcome> {
-        let outcomes = self.python(account, std::slice::from_ref(mail), 1, true).await?;
-        outcomes.into_iter().next().context("smtplib reported nothing")
+        let outcomes = self
+            .python(account, std::slice::from_ref(mail), 1, Duration::ZERO, true)
+            .await?;
+        outcomes
+            .into_iter()
+            .next()
+            .context("smtplib reported nothing")
     }
 
     /// Sends one mail with Python's smtplib.
     pub async fn send(&self, account: &Account, mail: &Mail) -> anyhow::Result<Outcome> {
         let outcomes = self.smtplib(account, std::slice::from_ref(mail), 1).await?;
-        outcomes.into_iter().next().context("smtplib reported nothing")
+        outcomes
+            .into_iter()
+            .next()
+            .context("smtplib reported nothing")
     }
 
     async fn python(
@@ -160,6 +197,7 @@ impl Place {
         account: &Account,
         mails: &[Mail],
         sessions: usize,
+        pause: Duration,
         forced: bool,
     ) -> anyhow::Result<Vec<Outcome>> {
         let authority = account.authority_file()?;
@@ -172,6 +210,7 @@ impl Place {
             "username": username,
             "password": password,
             "sessions": sessions,
+            "pause": pause.as_secs_f64(),
             "forced": forced,
             "mails": mails,
         });
@@ -192,7 +231,12 @@ impl Place {
         let authority = account.authority_file()?;
         let mut run = self
             .run("swaks")
-            .args(["--server", &account.host, "--port", &account.port.to_string()])
+            .args([
+                "--server",
+                &account.host,
+                "--port",
+                &account.port.to_string(),
+            ])
             .args(["--from", &mail.sender, "--to", &mail.recipients.join(",")])
             .args(["--data", "-", "--hide-all", "--show-time-lapse", "i"]);
         run = match account.encryption {
@@ -201,11 +245,19 @@ impl Place {
             Encryption::Implicit => run.arg("--tls-on-connect"),
         };
         if account.encryption != Encryption::None {
-            run = run.args(["--tls-verify", "--tls-ca-path"]).arg(authority.path());
+            run = run
+                .args(["--tls-verify", "--tls-ca-path"])
+                .arg(authority.path());
         }
         if let Some((username, password)) = &account.login {
             run = run
-                .args(["--auth", "LOGIN", "--auth-user", username, "--auth-password"])
+                .args([
+                    "--auth",
+                    "LOGIN",
+                    "--auth-user",
+                    username,
+                    "--auth-password",
+                ])
                 .secret(password);
         }
         let finished = run.input(mail.text.clone()).finish().await?;

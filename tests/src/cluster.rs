@@ -18,10 +18,10 @@ pub const OPERATOR_NAMESPACE: &str = "mailrelay-system";
 /// Name of the release, and so of what the chart makes.
 pub const RELEASE: &str = "mailrelay";
 /// Building Kubernetes on a cold machine takes most of this.
-const UP_LIMIT: Duration = Duration::from_secs(2400);
+const UP_LIMIT: Duration = Duration::from_mins(40);
 /// Compiling both binaries on a cold machine takes most of this.
-const IMAGES_LIMIT: Duration = Duration::from_secs(3000);
-const INSTALL_LIMIT: Duration = Duration::from_secs(180);
+const IMAGES_LIMIT: Duration = Duration::from_mins(50);
+const INSTALL_LIMIT: Duration = Duration::from_mins(3);
 /// The own cluster's name server, which answers pods and this host alike.
 const OWN_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 const OWN_STATE: &str = "/run/mailrelay-cluster";
@@ -64,8 +64,16 @@ impl Cluster {
             prerequisites::is_root()?,
             "the test cluster needs root; run this as root, or set KUBECONFIG to a cluster"
         );
-        let said = tool().arg("up").limit(UP_LIMIT).succeed().await?;
-        let kubeconfig = said.lines().last().context("`tests/cluster/cluster up` said nothing")?;
+        let said = tool()
+            .arg("up")
+            .progress()
+            .limit(UP_LIMIT)
+            .succeed()
+            .await?;
+        let kubeconfig = said
+            .lines()
+            .last()
+            .context("`tests/cluster/cluster up` said nothing")?;
         let program = async |name: &str| -> anyhow::Result<PathBuf> {
             Ok(tool().args(["bin", name]).succeed().await?.trim().into())
         };
@@ -100,9 +108,9 @@ impl Cluster {
         )?;
         Ok(Self {
             client: client(&kubeconfig).await?,
-            resolver: resolver
-                .parse()
-                .with_context(|| format!("MAILRELAY_TEST_RESOLVER: {resolver} is no IPv4 address"))?,
+            resolver: resolver.parse().with_context(|| {
+                format!("MAILRELAY_TEST_RESOLVER: {resolver} is no IPv4 address")
+            })?,
             zones: zones.into(),
             kubectl: "kubectl".into(),
             helm: "helm".into(),
@@ -111,32 +119,55 @@ impl Cluster {
         })
     }
 
-    /// Builds the images and gives them to the cluster's node.
+    /// A client of its own for the calling runtime: a client's connections end with the runtime
+    /// that made it.
+    pub async fn reconnect(&self) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: client(&self.kubeconfig).await?,
+            ..self.clone()
+        })
+    }
+
+    /// Builds the images and gives them to the cluster's node. Returns what tells these images from
+    /// others of the same name.
     ///
     /// On another cluster the images that `MAILRELAY_TEST_IMAGES=REGISTRY:TAG` names are used.
-    pub async fn load_images(&self) -> anyhow::Result<()> {
+    pub async fn load_images(&self) -> anyhow::Result<String> {
         if !self.own {
-            return Ok(());
+            return Ok("given".into());
         }
         let said = Run::new(checkout().join("tests/images/build"))
+            .progress()
             .limit(IMAGES_LIMIT)
             .succeed()
             .await?;
-        let archives: Vec<&str> = said
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .map(|(path, _)| path)
-            .filter(|path| path.ends_with(".tar"))
-            .collect();
-        ensure!(archives.len() == 2, "tests/images/build made no two archives:\n{said}");
-        tool().arg("load-image").args(archives).limit(INSTALL_LIMIT).succeed().await?;
-        Ok(())
+        let mut archives = Vec::new();
+        let mut identity = String::new();
+        for line in said.lines() {
+            if let Some((archive, image)) = line.split_once(".tar: ") {
+                archives.push(format!("{archive}.tar"));
+                let digest = image.split([':', ',']).nth(2).unwrap_or_default();
+                identity.push_str(digest.get(..16).unwrap_or_default());
+            }
+        }
+        ensure!(
+            archives.len() == 2 && identity.len() == 32,
+            "tests/images/build made no two archives:\n{said}"
+        );
+        tool()
+            .arg("load-image")
+            .args(archives)
+            .limit(INSTALL_LIMIT)
+            .succeed()
+            .await?;
+        Ok(identity)
     }
 
     /// Installs the operator with its chart, or upgrades it, and waits until it is there.
     ///
-    /// Its namespace enforces PodSecurity `restricted`, and no value is set but the images.
-    pub async fn install(&self) -> anyhow::Result<()> {
+    /// Its namespace enforces PodSecurity `restricted`, and no value is set but the images. The
+    /// images' identity goes into an annotation, so that new images of the same name are run.
+    pub async fn install(&self, identity: &str) -> anyhow::Result<()> {
         self.kubectl()
             .args(["apply", "--server-side", "-f", "-"])
             .input(namespace_manifest(OPERATOR_NAMESPACE))
@@ -146,36 +177,76 @@ impl Cluster {
             .env("KUBECONFIG", &self.kubeconfig)
             .args(["upgrade", "--install", RELEASE])
             .arg(checkout().join("charts/mailrelay-operator"))
-            .args(["--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "120s"]);
+            .args([
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "--wait",
+                "--timeout",
+                "120s",
+            ])
+            .args([
+                "--set-string",
+                &format!("podAnnotations.mailrelay-images={identity}"),
+            ]);
         for value in image_values() {
             helm = helm.args(["--set", &value]);
         }
-        helm.limit(INSTALL_LIMIT).succeed().await?;
-        Ok(())
+        match helm.limit(INSTALL_LIMIT).succeed().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.context(format!("operator:\n{}", self.operator_log().await))),
+        }
     }
 
-    /// Ends the operator's pods, so that they run the image that was loaded last.
-    pub async fn restart_operator(&self) -> anyhow::Result<()> {
-        let deployment = self.operator_deployment().await?;
-        let namespace = ["--namespace", OPERATOR_NAMESPACE];
-        self.kubectl().args(namespace).args(["rollout", "restart", &deployment]).succeed().await?;
-        self.kubectl()
-            .args(namespace)
-            .args(["rollout", "status", &deployment, "--timeout=120s"])
+    /// Removes the operator, as `helm uninstall` does; CRDs and what they hold stay.
+    pub async fn uninstall(&self) -> anyhow::Result<()> {
+        Run::new(&self.helm)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args([
+                "uninstall",
+                RELEASE,
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "--ignore-not-found",
+            ])
             .limit(INSTALL_LIMIT)
             .succeed()
             .await?;
         Ok(())
     }
 
+    /// Ends the project's own cluster; leaves any other one alone.
+    pub async fn down() -> anyhow::Result<()> {
+        tool()
+            .arg("down")
+            .progress()
+            .limit(INSTALL_LIMIT)
+            .succeed()
+            .await?;
+        Ok(())
+    }
+
+    /// Whether this is the project's own cluster.
+    pub fn is_own(&self) -> bool {
+        self.own
+    }
+
     /// The operator's Deployment, as `deployment.apps/NAME`.
     pub async fn operator_deployment(&self) -> anyhow::Result<String> {
         let said = self
             .kubectl()
-            .args(["--namespace", OPERATOR_NAMESPACE, "get", "deployments", "--output=name"])
+            .args([
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "get",
+                "deployments",
+                "--output=name",
+            ])
             .succeed()
             .await?;
-        let name = said.lines().next().context("the chart made no Deployment")?;
+        let name = said
+            .lines()
+            .next()
+            .context("the chart made no Deployment")?;
         Ok(name.to_owned())
     }
 
@@ -187,7 +258,10 @@ impl Cluster {
     /// Gives this machine one more address that pods reach, for a receiving mail server.
     pub async fn add_address(&self, address: Ipv4Addr) -> anyhow::Result<()> {
         if self.own {
-            tool().args(["address", "add", &address.to_string()]).succeed().await?;
+            tool()
+                .args(["address", "add", &address.to_string()])
+                .succeed()
+                .await?;
         }
         Ok(())
     }
@@ -198,7 +272,13 @@ impl Cluster {
             return "the operator is not installed".into();
         };
         self.kubectl()
-            .args(["--namespace", OPERATOR_NAMESPACE, "logs", "--tail=40", &deployment])
+            .args([
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "logs",
+                "--tail=40",
+                &deployment,
+            ])
             .finish()
             .await
             .map_or_else(|error| error.to_string(), |finished| finished.said())
@@ -217,7 +297,8 @@ pub fn namespace_manifest(name: &str) -> String {
 
 /// `--set` values that name the images: those just built, or `MAILRELAY_TEST_IMAGES`.
 fn image_values() -> Vec<String> {
-    let images = std::env::var("MAILRELAY_TEST_IMAGES").unwrap_or_else(|_| "mailrelay.dev:dev".into());
+    let images =
+        std::env::var("MAILRELAY_TEST_IMAGES").unwrap_or_else(|_| "mailrelay.dev:dev".into());
     let (registry, tag) = images.rsplit_once(':').unwrap_or((&images, "dev"));
     vec![
         format!("image.repository={registry}/operator"),

@@ -9,9 +9,11 @@
 pub mod clients;
 pub mod cluster;
 pub mod namespace;
+pub mod node;
 pub mod prerequisites;
 
 pub mod process;
 pub mod receiver;
+pub mod scenario;
 pub mod wait;
 pub mod zone;

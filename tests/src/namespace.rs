@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, namespace_manifest};
 
 /// Deleting a namespace waits for its pods and volumes.
-const DELETE_LIMIT: Duration = Duration::from_secs(120);
+const DELETE_LIMIT: Duration = Duration::from_mins(2);
 
 /// A kind that tests look at, in the form `kubectl` knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,13 @@ impl Kind {
         };
         ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &format!("{self:?}")))
     }
+
+    /// An object in the form `kubectl` takes.
+    fn reference(self, name: &str) -> String {
+        let resource = self.resource();
+        let separator = if resource.group.is_empty() { "" } else { "." };
+        format!("{}{separator}{}/{name}", resource.plural, resource.group)
+    }
 }
 
 /// A namespace that enforces PodSecurity `restricted`.
@@ -62,7 +69,10 @@ pub struct Namespace {
 impl Namespace {
     /// Makes the namespace, after removing what an earlier run left of it.
     pub async fn create(cluster: &Cluster, name: &str) -> anyhow::Result<Self> {
-        let namespace = Self { cluster: cluster.clone(), name: name.into() };
+        let namespace = Self {
+            cluster: cluster.clone(),
+            name: name.into(),
+        };
         namespace.delete().await?;
         let manifest = namespace_manifest(name);
         cluster
@@ -81,11 +91,17 @@ impl Namespace {
             return Ok(());
         };
         let identity = object.metadata.uid.unwrap_or_default();
-        api.delete(&self.name, &kube::api::DeleteParams::default()).await?;
+        api.delete(&self.name, &kube::api::DeleteParams::default())
+            .await?;
         let gone = await_condition(api, &self.name, conditions::is_deleted(&identity));
         tokio::time::timeout(DELETE_LIMIT, gone)
             .await
-            .with_context(|| format!("namespace {} is not gone within {DELETE_LIMIT:?}", self.name))??;
+            .with_context(|| {
+                format!(
+                    "namespace {} is not gone within {DELETE_LIMIT:?}",
+                    self.name
+                )
+            })??;
         Ok(())
     }
 
@@ -96,7 +112,11 @@ impl Namespace {
 
     /// Applies manifests, as a user does.
     pub async fn apply(&self, manifests: &str) -> anyhow::Result<()> {
-        self.kubectl().args(["apply", "--filename", "-"]).input(manifests).succeed().await?;
+        self.kubectl()
+            .args(["apply", "--filename", "-"])
+            .input(manifests)
+            .succeed()
+            .await?;
         Ok(())
     }
 
@@ -104,7 +124,7 @@ impl Namespace {
     pub async fn patch(&self, kind: Kind, name: &str, patch: &Value) -> anyhow::Result<()> {
         self.kubectl()
             .arg("patch")
-            .arg(self.reference(kind, name))
+            .arg(kind.reference(name))
             .args(["--type=merge", "--patch"])
             .arg(patch.to_string())
             .succeed()
@@ -116,16 +136,10 @@ impl Namespace {
     pub async fn remove(&self, kind: Kind, name: &str) -> anyhow::Result<()> {
         self.kubectl()
             .args(["delete", "--wait=false"])
-            .arg(self.reference(kind, name))
+            .arg(kind.reference(name))
             .succeed()
             .await?;
         Ok(())
-    }
-
-    fn reference(&self, kind: Kind, name: &str) -> String {
-        let resource = kind.resource();
-        let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
-        format!("{}{group}/{name}", resource.plural)
     }
 
     /// An object, if it is there.
@@ -161,7 +175,12 @@ impl Namespace {
         holds: impl Fn(Option<&Value>) -> bool,
     ) -> anyhow::Result<Option<Value>> {
         let condition = Judged(|object: Option<&DynamicObject>| {
-            holds(object.cloned().and_then(|object| to_json(object).ok()).as_ref())
+            holds(
+                object
+                    .cloned()
+                    .and_then(|object| to_json(object).ok())
+                    .as_ref(),
+            )
         });
         let found = await_condition(self.api(kind), name, condition);
         match tokio::time::timeout(limit, found).await {
@@ -195,19 +214,25 @@ impl Namespace {
 
     /// Waits until an object is gone.
     pub async fn gone(&self, kind: Kind, name: &str, limit: Duration) -> anyhow::Result<()> {
-        self.watch(kind, name, "it is gone", limit, |object| object.is_none()).await?;
+        self.watch(kind, name, "it is gone", limit, |object| object.is_none())
+            .await?;
         Ok(())
     }
 
     /// Everything that explains why a wait failed.
-    async fn situation(&self, kind: Kind, name: &str) -> String {
+    pub async fn situation(&self, kind: Kind, name: &str) -> String {
         let mut said = String::new();
-        let reference = self.reference(kind, name);
+        let reference = kind.reference(name);
         for arguments in [
             &["get", reference.as_str(), "--output=yaml"][..],
             &["get", "pods,pvc,services", "--output=wide"],
             &["get", "events", "--sort-by=.metadata.creationTimestamp"],
-            &["logs", "--selector=app.kubernetes.io/component=relay", "--tail=30", "--prefix"],
+            &[
+                "logs",
+                "--selector=mailrelay.dev/relay",
+                "--tail=30",
+                "--prefix",
+            ],
         ] {
             if let Ok(finished) = self.kubectl().args(arguments).finish().await {
                 said.push_str(&finished.said());
@@ -226,15 +251,18 @@ impl Namespace {
 pub fn has_condition(object: &Value, kind: &str, status: &str) -> bool {
     condition(object, kind).is_some_and(|condition| {
         condition["status"] == status
-            && condition.get("observedGeneration").is_none_or(|observed| {
-                observed == &object["metadata"]["generation"]
-            })
+            && condition
+                .get("observedGeneration")
+                .is_none_or(|observed| observed == &object["metadata"]["generation"])
     })
 }
 
 /// An object's condition of this type.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 /// A text of an object, by JSON pointer.

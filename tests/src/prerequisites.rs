@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use crate::process::{Run, checkout};
 
 /// apt-get on a slow line.
-const INSTALL_LIMIT: Duration = Duration::from_secs(900);
+const INSTALL_LIMIT: Duration = Duration::from_mins(15);
 
 /// Makes sure that sets of packages are there: `mail` for the clients, `receiver` for the receiving
 /// mail server.

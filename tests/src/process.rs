@@ -21,6 +21,7 @@ pub struct Run {
     shown: String,
     input: Vec<u8>,
     limit: Duration,
+    progress: bool,
 }
 
 /// What a program that ended said.
@@ -44,7 +45,8 @@ impl Run {
             command,
             shown: program.to_string_lossy().into_owned(),
             input: Vec::new(),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_mins(1),
+            progress: false,
         }
     }
 
@@ -86,6 +88,13 @@ impl Run {
         self
     }
 
+    /// Shows the program's standard error as it comes, for programs that take minutes.
+    #[must_use]
+    pub fn progress(mut self) -> Self {
+        self.progress = true;
+        self
+    }
+
     /// How long the program may take.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -98,7 +107,11 @@ impl Run {
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(if self.progress {
+                Stdio::inherit()
+            } else {
+                Stdio::piped()
+            });
         let mut child = self
             .command
             .spawn()
@@ -174,7 +187,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("exit code 3"), "{error}");
-        assert!(error.starts_with("sh -c echo from-$0; exit 3 ***"), "{error}");
+        assert!(
+            error.starts_with("sh -c echo from-$0; exit 3 ***"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -192,7 +208,11 @@ mod tests {
     #[tokio::test]
     async fn input_larger_than_a_pipe_arrives_whole() {
         let input = "x".repeat(1_000_000);
-        let output = Run::new("cat").input(input.clone()).succeed().await.unwrap();
+        let output = Run::new("cat")
+            .input(input.clone())
+            .succeed()
+            .await
+            .unwrap();
         assert_eq!(output.len(), input.len());
     }
 }

@@ -23,7 +23,7 @@ pub use mailbox::{Delivered, Verdict};
 use crate::{prerequisites, wait};
 
 /// Starting takes a second on an idle machine.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// Ending likewise; Postfix lets open sessions finish their command.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -66,11 +66,17 @@ impl Receiver {
         if !prerequisites::is_root()? {
             bail!("the receiving mail server listens at port 25 and needs root");
         }
-        let directory = tempfile::Builder::new().prefix("mailrelay-receiver-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("mailrelay-receiver-")
+            .tempdir()?;
         configuration::write(directory.path(), &plan)
             .await
             .context("the receiver's directory cannot be prepared")?;
-        let mut receiver = Self { plan, directory, supervisor: None };
+        let mut receiver = Self {
+            plan,
+            directory,
+            supervisor: None,
+        };
         receiver.resume().await?;
         Ok(receiver)
     }
@@ -93,7 +99,11 @@ impl Receiver {
             .with_context(|| format!("the receiver does not start:\n{}", self.log()))?;
         let socket = self.path("verifier/socket");
         wait::until("the verifier's socket", START_LIMIT, || async {
-            if socket.exists() { Ok(()) } else { Err(format!("no {}", socket.display())) }
+            if socket.exists() {
+                Ok(())
+            } else {
+                Err(format!("no {}", socket.display()))
+            }
         })
         .await
         .with_context(|| format!("OpenDKIM does not start:\n{}", self.log()))
@@ -160,7 +170,10 @@ impl Receiver {
         if !self.plan.recipients.iter().any(|known| known == recipient) {
             bail!("{recipient} is no recipient of {}", self.plan.host);
         }
-        Ok(self.path("mail").join(configuration::mailbox_name(recipient)).join("new"))
+        Ok(self
+            .path("mail")
+            .join(configuration::mailbox_name(recipient))
+            .join("new"))
     }
 
     fn path(&self, name: impl AsRef<Path>) -> PathBuf {

@@ -53,7 +53,13 @@ mod tests {
         let found = until("three looks", Duration::from_secs(5), || {
             looks += 1;
             let now = looks;
-            async move { if now == 3 { Ok(now) } else { Err(format!("look {now}")) } }
+            async move {
+                if now == 3 {
+                    Ok(now)
+                } else {
+                    Err(format!("look {now}"))
+                }
+            }
         })
         .await
         .unwrap();
@@ -64,6 +70,9 @@ mod tests {
         .await
         .unwrap_err()
         .to_string();
-        assert!(error.contains("a herring") && error.contains("only cod"), "{error}");
+        assert!(
+            error.contains("a herring") && error.contains("only cod"),
+            "{error}"
+        );
     }
 }

@@ -32,12 +32,20 @@ impl Record {
     /// An `MX` record of preference 10.
     pub fn mail_exchanger(domain: &str, host: &str) -> Self {
         let value = format!("10 {}.", host.trim_end_matches('.'));
-        Self { name: domain.into(), kind: "MX".into(), value }
+        Self {
+            name: domain.into(),
+            kind: "MX".into(),
+            value,
+        }
     }
 
     /// An `A` record.
     pub fn address(host: &str, address: Ipv4Addr) -> Self {
-        Self { name: host.into(), kind: "A".into(), value: address.to_string() }
+        Self {
+            name: host.into(),
+            kind: "A".into(),
+            value: address.to_string(),
+        }
     }
 }
 
@@ -60,8 +68,11 @@ impl Zone {
     /// Adds records; a record of the same name and type is replaced by the new ones.
     pub fn publish(&mut self, records: impl IntoIterator<Item = Record>) -> anyhow::Result<()> {
         let records: Vec<Record> = records.into_iter().collect();
-        self.records
-            .retain(|old| !records.iter().any(|new| new.name == old.name && new.kind == old.kind));
+        self.records.retain(|old| {
+            !records
+                .iter()
+                .any(|new| new.name == old.name && new.kind == old.kind)
+        });
         self.records.extend(records);
         self.write()
     }
@@ -96,7 +107,11 @@ impl Zone {
             serial = self.serial,
         );
         for Record { name, kind, value } in &self.records {
-            let data = if kind == "TXT" { character_strings(value)? } else { value.clone() };
+            let data = if kind == "TXT" {
+                character_strings(value)?
+            } else {
+                value.clone()
+            };
             writeln!(text, "{}. {kind} {data}", name.trim_end_matches('.'))?;
         }
         Ok(text)
@@ -125,7 +140,11 @@ mod tests {
     fn a_zone_file_has_the_records_and_a_growing_serial() {
         let directory = tempfile::tempdir().unwrap();
         let mut zone = Zone::new(directory.path(), "fjord.example");
-        zone.publish([Record::mail_exchanger("in.fjord.example", "mx.fjord.example")]).unwrap();
+        zone.publish([Record::mail_exchanger(
+            "in.fjord.example",
+            "mx.fjord.example",
+        )])
+        .unwrap();
         let first = zone.serial;
         let long = "k".repeat(300);
         zone.publish([Record {
@@ -136,10 +155,21 @@ mod tests {
         .unwrap();
         assert!(zone.serial > first);
         let text = std::fs::read_to_string(directory.path().join("db.fjord.example")).unwrap();
-        assert!(text.contains("\nin.fjord.example. MX 10 mx.fjord.example.\n"), "{text}");
+        assert!(
+            text.contains("\nin.fjord.example. MX 10 mx.fjord.example.\n"),
+            "{text}"
+        );
         let split = format!("TXT \"{}\" \"{}\"\n", &long[..255], &long[255..]);
-        assert!(text.contains(&format!("\nblue._domainkey.fjord.example. {split}")), "{text}");
+        assert!(
+            text.contains(&format!("\nblue._domainkey.fjord.example. {split}")),
+            "{text}"
+        );
         zone.remove().unwrap();
-        assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none());
+        assert!(
+            std::fs::read_dir(directory.path())
+                .unwrap()
+                .next()
+                .is_none()
+        );
     }
 }

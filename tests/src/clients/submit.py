@@ -15,6 +15,7 @@ import smtplib
 import ssl
 import sys
 import threading
+import time
 
 TIMEOUT = 60
 
@@ -76,6 +77,7 @@ def session(plan, numbers, lock):
                 server = None
         with lock:
             print(json.dumps(result), flush=True)
+        time.sleep(plan["pause"])
     if server is not None:
         try:
             server.quit()

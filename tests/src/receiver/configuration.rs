@@ -24,7 +24,11 @@ pub(super) async fn write(directory: &Path, plan: &Plan) -> anyhow::Result<()> {
     std::os::unix::fs::chown(directory.join("mail"), Some(MAIL_OWNER), Some(MAIL_OWNER))?;
     for (owner, name) in [("postfix", "data"), ("opendkim", "verifier")] {
         let path = directory.join(name);
-        Run::new("chown").arg(format!("{owner}:")).arg(path).succeed().await?;
+        Run::new("chown")
+            .arg(format!("{owner}:"))
+            .arg(path)
+            .succeed()
+            .await?;
     }
     certificate(directory, &plan.host)?;
     // The address stands here and not in inet_interfaces, which takes no other loopback address.
@@ -136,7 +140,10 @@ fn certificate(directory: &Path, host: &str) -> anyhow::Result<()> {
     let made = rcgen::generate_simple_self_signed([host.to_owned()])
         .with_context(|| format!("no certificate can be made for {host}"))?;
     let path = directory.join("postfix/chain.pem");
-    std::fs::write(&path, format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem()))?;
+    std::fs::write(
+        &path,
+        format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem()),
+    )?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(())
 }

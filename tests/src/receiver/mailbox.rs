@@ -82,14 +82,22 @@ impl Delivered {
     /// The only value of a header.
     pub fn only(&self, name: &str) -> anyhow::Result<String> {
         let mut values = self.header(name);
-        let value = values.pop().with_context(|| format!("no {name}:\n{}", self.header_block()))?;
-        anyhow::ensure!(values.is_empty(), "several {name}:\n{}", self.header_block());
+        let value = values
+            .pop()
+            .with_context(|| format!("no {name}:\n{}", self.header_block()))?;
+        anyhow::ensure!(
+            values.is_empty(),
+            "several {name}:\n{}",
+            self.header_block()
+        );
         Ok(value)
     }
 
     /// The parsed form, by a parser that is not the relay's.
     pub fn parsed(&self) -> anyhow::Result<Message<'_>> {
-        MessageParser::default().parse(&self.raw).context("the message cannot be parsed")
+        MessageParser::default()
+            .parse(&self.raw)
+            .context("the message cannot be parsed")
     }
 
     /// The text of the first part with this type, such as `message/delivery-status`.
@@ -107,13 +115,19 @@ impl Delivered {
         let part = found.with_context(|| format!("no part {kind}:\n{}", self.text()))?;
         let from = usize::try_from(part.offset_body)?;
         let to = usize::try_from(part.offset_end)?;
-        let bytes = self.raw.get(from..to).context("the part lies outside the message")?;
+        let bytes = self
+            .raw
+            .get(from..to)
+            .context("the part lies outside the message")?;
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
     /// What the verifier said of each signature.
     pub fn verdicts(&self) -> Vec<Verdict> {
-        self.header("Authentication-Results").iter().flat_map(|value| verdicts(value)).collect()
+        self.header("Authentication-Results")
+            .iter()
+            .flat_map(|value| verdicts(value))
+            .collect()
     }
 }
 
@@ -125,8 +139,7 @@ fn verdicts(value: &str) -> Vec<Verdict> {
         let Some(result) = words.next().and_then(|word| word.strip_prefix("dkim=")) else {
             continue;
         };
-        let properties: Vec<(&str, &str)> =
-            words.filter_map(|word| word.split_once('=')).collect();
+        let properties: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
         let property = |name: &str| {
             properties
                 .iter()
@@ -179,7 +192,10 @@ mod tests {
         };
         assert_eq!(
             message.verdicts(),
-            [verdict("pass", "blue", "rsa-sha256"), verdict("fail", "red", "ed25519-sha256")]
+            [
+                verdict("pass", "blue", "rsa-sha256"),
+                verdict("fail", "red", "ed25519-sha256")
+            ]
         );
         assert_eq!(message.only("subject").unwrap(), "x");
         assert!(message.only("Date").is_err());
