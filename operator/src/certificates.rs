@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use operator_api::names::internal_server_name;
 
 pub use authority::Authority;
@@ -161,6 +162,14 @@ pub fn ensure(
         authority,
         authority_secret,
     })
+}
+
+/// The entries of a Secret.
+pub fn data_of(secret: &Secret) -> SecretData {
+    let entries = secret.data.iter().flatten();
+    entries
+        .map(|(entry, content)| (entry.clone(), content.0.clone()))
+        .collect()
 }
 
 /// The names by which clients reach a relay: its Service in all spellings that cluster DNS

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use operator_api::conditions::{READY, reason};
 
 use crate::render::Violation;
 
@@ -102,6 +103,18 @@ pub fn merge(
         }
     };
     verdicts.iter().map(condition).collect()
+}
+
+/// `Ready` over the verdicts that it rests on: the first that does not hold decides.
+pub fn ready(verdicts: &[Verdict], message: impl Into<String>) -> Verdict {
+    match verdicts.iter().find(|verdict| !verdict.holds()) {
+        None => Verdict::yes(READY, reason::READY, message),
+        Some(first) => Verdict {
+            kind: READY,
+            message: format!("see condition {}", first.kind),
+            ..first.clone()
+        },
+    }
 }
 
 /// The condition of a type.

@@ -16,6 +16,7 @@ use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt as _};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 
+use crate::domain::dns::Dns;
 use crate::kubernetes::apply::Applier;
 use crate::kubernetes::backoff::Backoff;
 use crate::kubernetes::triggers::Triggers;
@@ -37,6 +38,8 @@ pub struct Context {
     pub applier: Applier,
     /// Failures in a row.
     pub backoff: Backoff,
+    /// Looks up the records of sending domains.
+    pub dns: Dns,
     /// What runs in every shard of each relay.
     pub programmed: Programmed,
     /// Connections to the relays' admin ports.

@@ -7,6 +7,7 @@ pub mod context;
 pub mod crds;
 pub mod credential;
 pub mod domain;
+pub mod guarded_secret;
 pub mod http;
 pub mod kubernetes;
 pub mod labels;

@@ -22,7 +22,9 @@ use relay_config::{BUCKETS, ConfigHash, MAIN_FILE, bucket_file, parse_files};
 
 use crate::certificates::{self, SecretData};
 
-pub use programmed::{Entries, Programmed};
+pub(crate) use buckets::{build_credential as credential_entry, build_domain as domain_entry};
+pub(crate) use config::hostname;
+pub use programmed::{Digest, Entries, Programmed};
 
 /// Directory of bucket files below the configuration directory.
 pub const BUCKET_DIRECTORY: &str = "buckets";
@@ -161,7 +163,11 @@ fn hash(
         (INTERNAL_DIRECTORY, Some(inputs.internal)),
     ];
     for (directory, data) in secrets {
-        let entries = [certificates::CERTIFICATE, certificates::KEY, certificates::CA];
+        let entries = [
+            certificates::CERTIFICATE,
+            certificates::KEY,
+            certificates::CA,
+        ];
         for entry in entries {
             if let Some(content) = data.and_then(|data| data.get(entry)) {
                 mounted.insert(Path::new(directory).join(entry), content.clone());

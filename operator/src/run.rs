@@ -141,6 +141,7 @@ async fn work(
         triggers: asking,
         applier: crate::kubernetes::apply::Applier::default(),
         backoff: crate::kubernetes::backoff::Backoff::default(),
+        dns: crate::domain::dns::Dns::new(&arguments.dns_servers)?,
         programmed: crate::render::Programmed::default(),
         admin: crate::relay::admin::AdminClients::default(),
         metrics,
@@ -163,7 +164,21 @@ async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
         stop.clone(),
         crate::relay::reconcile,
     );
-    let all = async { tokio::join!(relays) };
+    let domains = controller::run(
+        Arc::clone(context),
+        context.stores.domains.clone(),
+        Arc::clone(&context.triggers.domains),
+        stop.clone(),
+        crate::domain::reconcile,
+    );
+    let credentials = controller::run(
+        Arc::clone(context),
+        context.stores.credentials.clone(),
+        Arc::clone(&context.triggers.credentials),
+        stop.clone(),
+        crate::credential::reconcile,
+    );
+    let all = async { tokio::join!(relays, domains, credentials) };
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(STOP_TIMEOUT).await;

@@ -112,7 +112,10 @@ fn judge(
         return Err(damaged());
     }
     let renew_at = two_thirds(facts.not_before, facts.not_after);
-    let text = |entry| data.get(entry).and_then(|text| std::str::from_utf8(text).ok());
+    let text = |entry| {
+        data.get(entry)
+            .and_then(|text| std::str::from_utf8(text).ok())
+    };
     let pem = text(CERTIFICATE).ok_or_else(damaged)?;
     if now >= renew_at || now.as_second() < facts.not_before {
         let valid = now.as_second() < facts.not_after;
@@ -124,7 +127,10 @@ fn judge(
     let bundle = bundle(data, pem, certificate, now);
     let mut kept = SecretData::new();
     for entry in [CERTIFICATE, KEY] {
-        kept.extend(data.get_key_value(entry).map(|(k, v)| (k.clone(), v.clone())));
+        kept.extend(
+            data.get_key_value(entry)
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
     }
     kept.insert(CA.to_owned(), bundle.clone().into_bytes());
     let authority = Authority {
@@ -163,7 +169,10 @@ fn bundle(
 
 fn params(relay: &str, now: Timestamp) -> CertificateParams {
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name(&format!("Authority of mail relay {relay}")));
+    name.push(
+        DnType::CommonName,
+        common_name(&format!("Authority of mail relay {relay}")),
+    );
     let mut params = CertificateParams::default();
     leaf::set_validity(&mut params, now.as_second() - BACKDATE, AUTHORITY_LIFETIME);
     params.distinguished_name = name;

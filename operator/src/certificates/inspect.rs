@@ -65,8 +65,8 @@ pub(super) fn pair(
     data: &SecretData,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Fault> {
     let chain = chain(data, CERTIFICATE)?;
-    let key = PrivateKeyDer::from_pem_slice(present(data, KEY)?)
-        .map_err(|_| Fault::Unreadable(KEY))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(present(data, KEY)?).map_err(|_| Fault::Unreadable(KEY))?;
     matches(&chain, &key)?;
     Ok((chain, key))
 }

@@ -70,7 +70,9 @@ pub(super) fn ensure(
         .and_then(|data| judge(data, authority, names, now).map(|renew_at| (data, renew_at)));
     let (mut data, reissued, renew_at) = match judged {
         Ok((old, renew_at)) => {
-            let kept = old.iter().filter(|(entry, _)| [CERTIFICATE, KEY].contains(&&entry[..]));
+            let kept = old
+                .iter()
+                .filter(|(entry, _)| [CERTIFICATE, KEY].contains(&&entry[..]));
             let kept = kept.map(|(entry, content)| (entry.clone(), content.clone()));
             (kept.collect(), None, renew_at)
         }
@@ -127,7 +129,9 @@ fn verify(
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), inspect::provider())
             .build()
             .map_err(|_| Reissue::AuthorityChanged)?;
-    let name = names.first().and_then(|name| ServerName::try_from(name.as_str()).ok());
+    let name = names
+        .first()
+        .and_then(|name| ServerName::try_from(name.as_str()).ok());
     let name = name.ok_or(Reissue::NamesChanged)?;
     let seconds = u64::try_from(now.as_second()).unwrap_or_default();
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
@@ -149,10 +153,13 @@ fn issue(
     let mut params = params(subject, now, LEAF_LIFETIME);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     for name in names {
-        let name = name.clone().try_into().map_err(|source| CertificateError::Issue {
-            subject: subject.to_owned(),
-            source,
-        })?;
+        let name = name
+            .clone()
+            .try_into()
+            .map_err(|source| CertificateError::Issue {
+                subject: subject.to_owned(),
+                source,
+            })?;
         params.subject_alt_names.push(rcgen::SanType::DnsName(name));
     }
     let (certificate, key) = sign(authority, &params, subject)?;

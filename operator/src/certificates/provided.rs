@@ -116,7 +116,9 @@ pub fn check_provided(data: &SecretData, now: Timestamp) -> Result<Provided, Pro
 }
 
 fn later_certificate_matches(data: &SecretData) -> bool {
-    let key = data.get(KEY).and_then(|key| PrivateKeyDer::from_pem_slice(key).ok());
+    let key = data
+        .get(KEY)
+        .and_then(|key| PrivateKeyDer::from_pem_slice(key).ok());
     let (Ok(chain), Some(key)) = (inspect::chain(data, CERTIFICATE), key) else {
         return false;
     };

@@ -106,7 +106,11 @@ fn after_a_renewal_of_the_authority_clients_of_the_old_one_still_find_it() {
     assert_eq!(reasons(&kept), [None; 3]);
     assert_eq!(kept.authority.bundle(), bundle);
     // Once the old one has expired it leaves the bundle.
-    let later = again(&renewed, &names(), due + jiff::SignedDuration::from_hours(1300 * 24));
+    let later = again(
+        &renewed,
+        &names(),
+        due + jiff::SignedDuration::from_hours(1300 * 24),
+    );
     assert_eq!(later.authority_secret.reissued, None);
     assert!(!later.authority.bundle().contains(&old));
 }
@@ -117,10 +121,7 @@ fn changed_names_reissue_only_the_serving_leaf() {
     let mut more = names();
     more.insert("smtp.example".into());
     let changed = again(&made, &more, at(1));
-    assert_eq!(
-        reasons(&changed),
-        [None, Some(Reissue::NamesChanged), None]
-    );
+    assert_eq!(reasons(&changed), [None, Some(Reissue::NamesChanged), None]);
     let fewer = again(&changed, &names(), at(2));
     assert_eq!(fewer.serving.reissued, Some(Reissue::NamesChanged));
 }
@@ -132,31 +133,49 @@ fn damage_is_replaced_and_nothing_else() {
     for (damage, content) in [
         ("no PEM", b"gone".to_vec()),
         ("binary", vec![0, 159, 146, 150]),
-        ("PEM of something else", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()),
+        (
+            "PEM of something else",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec(),
+        ),
         ("another's key", other.serving.data["tls.key"].clone()),
     ] {
         let mut made = fresh(at(0));
         made.serving.data.insert("tls.key".into(), content.clone());
         let mended = again(&made, &names(), at(1));
-        assert_eq!(reasons(&mended), [None, Some(Reissue::Damaged), None], "{damage}");
+        assert_eq!(
+            reasons(&mended),
+            [None, Some(Reissue::Damaged), None],
+            "{damage}"
+        );
 
         let mut made = fresh(at(0));
         made.serving.data.insert("tls.crt".into(), content.clone());
         let mended = again(&made, &names(), at(1));
-        assert_eq!(reasons(&mended), [None, Some(Reissue::Damaged), None], "{damage}");
+        assert_eq!(
+            reasons(&mended),
+            [None, Some(Reissue::Damaged), None],
+            "{damage}"
+        );
 
         let mut made = fresh(at(0));
         made.serving.data.insert("ca.crt".into(), content.clone());
         let mended = again(&made, &names(), at(1));
         assert_eq!(reasons(&mended), [None; 3], "{damage}");
-        assert_eq!(mended.serving.data["ca.crt"], mended.authority.bundle().as_bytes());
+        assert_eq!(
+            mended.serving.data["ca.crt"],
+            mended.authority.bundle().as_bytes()
+        );
 
         let mut made = fresh(at(0));
         made.authority_secret.data.insert("tls.key".into(), content);
         let mended = again(&made, &names(), at(1));
         assert_eq!(
             reasons(&mended),
-            [Some(Reissue::Damaged), Some(Reissue::AuthorityChanged), Some(Reissue::AuthorityChanged)],
+            [
+                Some(Reissue::Damaged),
+                Some(Reissue::AuthorityChanged),
+                Some(Reissue::AuthorityChanged)
+            ],
             "{damage}"
         );
     }
@@ -166,7 +185,10 @@ fn damage_is_replaced_and_nothing_else() {
 fn a_leaf_in_the_authoritys_place_is_damage() {
     let mut made = fresh(at(0));
     made.authority_secret.data = made.serving.data.clone();
-    assert_eq!(again(&made, &names(), at(1)).authority_secret.reissued, Some(Reissue::Damaged));
+    assert_eq!(
+        again(&made, &names(), at(1)).authority_secret.reissued,
+        Some(Reissue::Damaged)
+    );
 }
 
 #[test]
@@ -176,7 +198,10 @@ fn an_edited_bundle_mends_itself() {
     made.authority_secret.data.insert("ca.crt".into(), stranger);
     let mended = again(&made, &names(), at(1));
     assert_eq!(reasons(&mended), [None; 3]);
-    assert_eq!(mended.authority_secret.data["ca.crt"], mended.authority_secret.data["tls.crt"]);
+    assert_eq!(
+        mended.authority_secret.data["ca.crt"],
+        mended.authority_secret.data["tls.crt"]
+    );
 }
 
 #[test]
@@ -185,14 +210,19 @@ fn the_operators_certificate_is_for_clients_and_a_relays_is_not() {
     let made = fresh(at(0));
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.authority.certificate().clone()).unwrap();
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(roots.into(), inspect::provider()).build().unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), inspect::provider())
+        .build()
+        .unwrap();
     let seconds = u64::try_from(at(1).as_second()).unwrap();
     let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let identity = made.authority.operator_identity(at(0)).unwrap();
-    verifier.verify_client_cert(&identity.chain[0], &[], now).unwrap();
+    verifier
+        .verify_client_cert(&identity.chain[0], &[], now)
+        .unwrap();
     let (relay, _) = inspect::pair(&made.internal.data).unwrap();
-    verifier.verify_client_cert(&relay[0], &[], now).unwrap_err();
+    verifier
+        .verify_client_cert(&relay[0], &[], now)
+        .unwrap_err();
 }
 
 #[test]
@@ -200,7 +230,10 @@ fn nothing_shows_a_key() {
     let made = fresh(at(0));
     let identity = made.authority.operator_identity(at(0)).unwrap();
     let shown = format!("{made:?} {identity:?}");
-    assert!(!shown.contains("PRIVATE") && !shown.contains("tls.key"), "{shown}");
+    assert!(
+        !shown.contains("PRIVATE") && !shown.contains("tls.key"),
+        "{shown}"
+    );
 }
 
 /// A certificate of the user's own, for days `from` to `to`.
@@ -225,7 +258,14 @@ fn a_users_certificate_is_taken_when_it_is_in_order() {
     assert_eq!(good.bundle, None);
     let authority = fresh(at(0)).authority_secret.data["tls.crt"].clone();
     data.insert("ca.crt".into(), authority.clone());
-    assert_eq!(check_provided(&data, at(0)).unwrap().bundle.unwrap().into_bytes(), authority);
+    assert_eq!(
+        check_provided(&data, at(0))
+            .unwrap()
+            .bundle
+            .unwrap()
+            .into_bytes(),
+        authority
+    );
 }
 
 #[test]
@@ -239,10 +279,22 @@ fn a_users_certificate_that_cannot_be_used_says_which_entry_and_the_remedy() {
     let joined = |first: &[u8], second: &[u8]| [first, second].concat();
     let rows = [
         (SecretData::new(), "entry tls.crt is missing or empty"),
-        (change(&|data| drop(data.remove("tls.key"))), "entry tls.key is missing or empty"),
-        (change(&|data| drop(data.insert("tls.crt".into(), b"x".to_vec()))), "entry tls.crt has no readable certificate"),
-        (change(&|data| drop(data.insert("tls.key".into(), b"x".to_vec()))), "entry tls.key is not a usable private key"),
-        (change(&|data| drop(data.insert("tls.key".into(), other["tls.key"].clone()))), "tls.key is not the private key of the certificate"),
+        (
+            change(&|data| drop(data.remove("tls.key"))),
+            "entry tls.key is missing or empty",
+        ),
+        (
+            change(&|data| drop(data.insert("tls.crt".into(), b"x".to_vec()))),
+            "entry tls.crt has no readable certificate",
+        ),
+        (
+            change(&|data| drop(data.insert("tls.key".into(), b"x".to_vec()))),
+            "entry tls.key is not a usable private key",
+        ),
+        (
+            change(&|data| drop(data.insert("tls.key".into(), other["tls.key"].clone()))),
+            "tls.key is not the private key of the certificate",
+        ),
         (
             change(&|data| {
                 let chain = joined(&other["tls.crt"], &data["tls.crt"]);
@@ -257,9 +309,18 @@ fn a_users_certificate_that_cannot_be_used_says_which_entry_and_the_remedy() {
             }),
             "entry tls.crt has more than 10 certificates",
         ),
-        (change(&|data| drop(data.insert("ca.crt".into(), b"x".to_vec()))), "entry ca.crt has no readable certificate"),
-        (users(1, 20).0, "the certificate expired at 2026-11-20T00:00:00Z; renew it"),
-        (users(27, 30).0, "the certificate is valid only from 2026-11-27T00:00:00Z"),
+        (
+            change(&|data| drop(data.insert("ca.crt".into(), b"x".to_vec()))),
+            "entry ca.crt has no readable certificate",
+        ),
+        (
+            users(1, 20).0,
+            "the certificate expired at 2026-11-20T00:00:00Z; renew it",
+        ),
+        (
+            users(27, 30).0,
+            "the certificate is valid only from 2026-11-27T00:00:00Z",
+        ),
     ];
     for (data, expected) in rows {
         let fault = check_provided(&data, at(0)).unwrap_err().to_string();

@@ -100,14 +100,20 @@ pub fn ensure(
     username: &str,
     endpoint: &Endpoint,
 ) -> Result<Binding, RandomError> {
-    let kept = existing.and_then(|data| text(data, PASSWORD)).filter(|text| is_generated(text));
+    let kept = existing
+        .and_then(|data| text(data, PASSWORD))
+        .filter(|text| is_generated(text));
     let (password, outcome) = match kept {
         Some(password) => (password.to_owned(), Password::Kept),
-        None => (URL_SAFE_NO_PAD.encode(random::<PASSWORD_OCTETS>()?), Password::Generated),
+        None => (
+            URL_SAFE_NO_PAD.encode(random::<PASSWORD_OCTETS>()?),
+            Password::Generated,
+        ),
     };
-    let verifier = existing
-        .and_then(verifier)
-        .filter(|text| text.parse::<ScramVerifier>().is_ok_and(|known| known.matches(&password)));
+    let verifier = existing.and_then(verifier).filter(|text| {
+        text.parse::<ScramVerifier>()
+            .is_ok_and(|known| known.matches(&password))
+    });
     let verifier = match verifier {
         Some(verifier) => verifier,
         None => {
@@ -116,7 +122,11 @@ pub fn ensure(
             ScramVerifier::derive(&password, &salt, iterations).to_string()
         }
     };
-    let scheme = if endpoint.implicit_tls { "smtps" } else { "smtp" };
+    let scheme = if endpoint.implicit_tls {
+        "smtps"
+    } else {
+        "smtp"
+    };
     let uri = format!(
         "{scheme}://{}:{password}@{}:{}",
         percent_encoded(username),
@@ -157,16 +167,21 @@ pub fn verifier(data: &SecretData) -> Option<String> {
 /// be guessed, and the verifier's few iterations would not hinder it.
 fn is_generated(password: &str) -> bool {
     password.len() == PASSWORD_LENGTH
-        && URL_SAFE_NO_PAD.decode(password).is_ok_and(|octets| octets.len() == PASSWORD_OCTETS)
+        && URL_SAFE_NO_PAD
+            .decode(password)
+            .is_ok_and(|octets| octets.len() == PASSWORD_OCTETS)
 }
 
 fn text<'a>(data: &'a SecretData, entry: &str) -> Option<&'a str> {
-    data.get(entry).and_then(|text| std::str::from_utf8(text).ok())
+    data.get(entry)
+        .and_then(|text| std::str::from_utf8(text).ok())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut octets = [0; N];
-    SystemRandom::new().fill(&mut octets).map_err(|_| RandomError)?;
+    SystemRandom::new()
+        .fill(&mut octets)
+        .map_err(|_| RandomError)?;
     Ok(octets)
 }
 

@@ -55,12 +55,21 @@ pub struct StoredKey {
 impl Keyring {
     /// Reads whatever is there; entries of other names are passed over.
     pub fn read(data: &SecretData) -> Self {
-        let text = |entry: &str| data.get(entry).and_then(|text| std::str::from_utf8(text).ok());
+        let text = |entry: &str| {
+            data.get(entry)
+                .and_then(|text| std::str::from_utf8(text).ok())
+        };
         let time = |selector: &str, suffix: &str| {
             text(&format!("{selector}{suffix}")).and_then(|time| time.trim().parse().ok())
         };
-        let active: BTreeSet<&str> = text(ACTIVE).unwrap_or_default().lines().map(str::trim).collect();
-        let entries = data.iter().filter_map(|(entry, pem)| Some((entry.strip_suffix(PEM)?, pem)));
+        let active: BTreeSet<&str> = text(ACTIVE)
+            .unwrap_or_default()
+            .lines()
+            .map(str::trim)
+            .collect();
+        let entries = data
+            .iter()
+            .filter_map(|(entry, pem)| Some((entry.strip_suffix(PEM)?, pem)));
         let keys = entries.take(MOST_KEYS).map(|(selector, pem)| {
             let key = StoredKey {
                 key: keys::parse(pem),
@@ -70,14 +79,19 @@ impl Keyring {
             };
             (selector.to_owned(), key)
         });
-        Self { keys: keys.collect() }
+        Self {
+            keys: keys.collect(),
+        }
     }
 
     /// The keys that sign, by selector.
     pub fn signing(&self) -> impl Iterator<Item = (&str, &SigningKey)> {
-        self.keys.iter().filter(|(_, stored)| stored.active).filter_map(|(selector, stored)| {
-            stored.key.as_ref().ok().map(|key| (selector.as_str(), key))
-        })
+        self.keys
+            .iter()
+            .filter(|(_, stored)| stored.active)
+            .filter_map(|(selector, stored)| {
+                stored.key.as_ref().ok().map(|key| (selector.as_str(), key))
+            })
     }
 }
 
@@ -146,7 +160,10 @@ pub fn plan(keyring: &Keyring, wanted: &Wanted<'_>, now: Timestamp) -> Plan {
             Some(_) => signs.clone(),
         };
         for selector in &active {
-            if keys.get(selector).is_some_and(|stored| stored.retired.is_some()) {
+            if keys
+                .get(selector)
+                .is_some_and(|stored| stored.retired.is_some())
+            {
                 plan.recall.insert((*selector).to_owned());
             }
         }
@@ -188,7 +205,9 @@ fn next_selector(
 ) -> String {
     let former = wanted.former.iter().map(String::as_str);
     let used = keys.keys().copied().chain(former);
-    let last = used.filter_map(|selector| number(selector, wanted.prefix, algorithm)).max();
+    let last = used
+        .filter_map(|selector| number(selector, wanted.prefix, algorithm))
+        .max();
     let number = last.unwrap_or(0).saturating_add(1);
     format!("{}-{}{number}", wanted.prefix, letter(algorithm))
 }

@@ -32,7 +32,11 @@ pub struct SigningKey {
 /// Shows no private key.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SigningKey({:?}, {})", self.algorithm, self.public)
+        write!(
+            formatter,
+            "SigningKey({:?}, {})",
+            self.algorithm, self.public
+        )
     }
 }
 
@@ -54,7 +58,8 @@ pub enum KeyError {
 pub fn generate(algorithm: DkimAlgorithm) -> Result<SigningKey, KeyError> {
     match algorithm {
         DkimAlgorithm::RsaSha256 => {
-            let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(|_| KeyError::Generate)?;
+            let key =
+                rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(|_| KeyError::Generate)?;
             from_rsa(&key).ok_or(KeyError::Generate)
         }
         DkimAlgorithm::Ed25519Sha256 => {
@@ -69,9 +74,13 @@ pub fn parse(pem: &[u8]) -> Result<SigningKey, KeyError> {
     let key = match PrivateKeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotPem)? {
         PrivateKeyDer::Pkcs8(der) => {
             let der = der.secret_pkcs8_der();
-            let rsa = rsa::KeyPair::from_pkcs8(der).ok().and_then(|key| from_rsa(&key));
+            let rsa = rsa::KeyPair::from_pkcs8(der)
+                .ok()
+                .and_then(|key| from_rsa(&key));
             rsa.or_else(|| {
-                Ed25519KeyPair::from_pkcs8(der).ok().and_then(|key| from_ed25519(&key))
+                Ed25519KeyPair::from_pkcs8(der)
+                    .ok()
+                    .and_then(|key| from_ed25519(&key))
             })
         }
         PrivateKeyDer::Pkcs1(der) => rsa::KeyPair::from_der(der.secret_pkcs1_der())
@@ -136,7 +145,10 @@ mod tests {
     fn public_texts_have_the_form_of_their_rfc() {
         // RFC 6376: SubjectPublicKeyInfo, which for 2048 bits always begins and ends so.
         let rsa = generate(DkimAlgorithm::RsaSha256).unwrap().public;
-        assert!(rsa.starts_with("MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"), "{rsa}");
+        assert!(
+            rsa.starts_with("MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"),
+            "{rsa}"
+        );
         assert!(rsa.ends_with("IDAQAB"), "{rsa}");
         // RFC 8463: the bare 32 octets.
         let ed25519 = generate(DkimAlgorithm::Ed25519Sha256).unwrap().public;
@@ -146,7 +158,9 @@ mod tests {
     /// RFC 8463 appendix A.2.
     #[test]
     fn the_ed25519_example_of_the_rfc_gives_its_record() {
-        let seed = BASE64.decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=").unwrap();
+        let seed = BASE64
+            .decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+            .unwrap();
         let key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
         let key = from_ed25519(&key).unwrap();
         assert_eq!(key.public, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
@@ -162,8 +176,14 @@ mod tests {
             ("hunter2", KeyError::NotPem),
             (cut, KeyError::NotPem),
             (&elliptic[..], KeyError::Unsuitable),
-            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", KeyError::Unsuitable),
-            ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", KeyError::Unsuitable),
+            (
+                "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+                KeyError::Unsuitable,
+            ),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+                KeyError::Unsuitable,
+            ),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err(), expected, "{text}");
         }

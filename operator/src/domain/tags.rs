@@ -13,7 +13,11 @@ impl<'a> Tags<'a> {
     /// `None` when the text is no tag list: an entry without `=`, or a name that stands twice.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let mut tags = BTreeMap::new();
-        for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+        for entry in text
+            .split(';')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+        {
             let (name, value) = entry.split_once('=')?;
             let previous = tags.insert(name.trim_end(), value.trim_start());
             if previous.is_some() {
@@ -51,18 +55,17 @@ impl Difference {
     /// What is wrong, and the remedy.
     pub(super) fn message(&self) -> &'static str {
         match self {
-            Self::NotDkim => "is not a DKIM key record; publish the value as shown",
-            Self::KeyType => "names another key type in k=; publish the value as shown",
-            Self::Revoked => "has an empty p=, which revokes the key; publish the value as shown",
+            Self::NotDkim => "is not a DKIM key record; publish the value in status.dnsRecords",
+            Self::KeyType => "names another key type in k=; publish the value in status.dnsRecords",
+            Self::Revoked => {
+                "has an empty p=, which revokes the key; publish the value in status.dnsRecords"
+            }
             Self::OtherKey => {
-                "holds another public key in p=; replace it by the value as shown, or remove the \
-                 record of a former key with this selector"
+                "holds another public key in p=; replace it by the value in status.dnsRecords"
             }
             Self::HashRefused => "leaves sha256 out of h=; remove h= from the record",
             Self::ServiceRefused => "leaves email out of s=; remove s= from the record",
-            Self::Testing => {
-                "has t=y, with which verifiers may ignore the signature; remove t=y"
-            }
+            Self::Testing => "has t=y, with which verifiers may ignore the signature; remove t=y",
         }
     }
 }
@@ -87,9 +90,9 @@ pub(super) fn compare_dkim(observed: &str, expected: &str) -> Result<(), Differe
         return Err(Difference::OtherKey);
     }
     let lists = |tag: &str, wanted: &[&str]| {
-        observed.get(tag).is_none_or(|list| {
-            list.split(':').any(|word| wanted.contains(&word.trim()))
-        })
+        observed
+            .get(tag)
+            .is_none_or(|list| list.split(':').any(|word| wanted.contains(&word.trim())))
     };
     if !lists("h", &["sha256"]) {
         return Err(Difference::HashRefused);
@@ -105,7 +108,9 @@ pub(super) fn compare_dkim(observed: &str, expected: &str) -> Result<(), Differe
 
 /// Without white space, which may stand anywhere inside base64.
 fn squeezed(text: &str) -> String {
-    text.chars().filter(|character| !character.is_ascii_whitespace()).collect()
+    text.chars()
+        .filter(|character| !character.is_ascii_whitespace())
+        .collect()
 }
 
 #[cfg(test)]
@@ -134,7 +139,10 @@ mod tests {
         for (observed, expected) in [
             ("", Difference::NotDkim),
             ("v=spf1 -all", Difference::NotDkim),
-            ("v=DKIM1; k=rsa; p=MIIBIjAN; p=MIIBIjAN", Difference::NotDkim),
+            (
+                "v=DKIM1; k=rsa; p=MIIBIjAN; p=MIIBIjAN",
+                Difference::NotDkim,
+            ),
             ("v=DKIM2; p=MIIBIjAN", Difference::NotDkim),
             ("v=DKIM1; k=ed25519; p=MIIBIjAN", Difference::KeyType),
             ("v=DKIM1; k=rsa; p=", Difference::Revoked),
@@ -145,7 +153,11 @@ mod tests {
             ("v=DKIM1; t=y; p=MIIBIjAN", Difference::Testing),
             ("v=DKIM1; t=s:y; p=MIIBIjAN", Difference::Testing),
         ] {
-            assert_eq!(compare_dkim(observed, EXPECTED), Err(expected), "{observed}");
+            assert_eq!(
+                compare_dkim(observed, EXPECTED),
+                Err(expected),
+                "{observed}"
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ pub trait Attached: Resource<DynamicType = ()> {
     fn relay_key(&self) -> (String, String) {
         let own = self.meta().namespace.as_deref().unwrap_or_default();
         let reference = self.relay_reference();
-        (reference.namespace_or(own).to_owned(), reference.name.clone())
+        (
+            reference.namespace_or(own).to_owned(),
+            reference.name.clone(),
+        )
     }
 }
 
@@ -96,7 +99,9 @@ pub fn attached<'a, T: Attached + 'a>(
         relay.metadata.name.clone().unwrap_or_default(),
     );
     let mut winners: BTreeMap<String, &T> = BTreeMap::new();
-    let candidates = objects.into_iter().filter(|object| object.relay_key() == key);
+    let candidates = objects
+        .into_iter()
+        .filter(|object| object.relay_key() == key);
     for object in candidates.filter(|object| competes(*object, relay, namespaces)) {
         winners
             .entry(object.claim())
@@ -178,7 +183,9 @@ fn age<T: Attached>(object: &T) -> (Timestamp, String, String) {
     let meta = object.meta();
     (
         // An object that the API server has not stamped yet is younger than all.
-        meta.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+        meta.creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::MAX, |time| time.0),
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )

@@ -7,7 +7,9 @@ use operator_api::{SendingDomain, SmtpCredential};
 use relay_config::{Bucket, Credential, DkimKey, Domain, bucket_of};
 
 use super::programmed::Digest;
-use super::{CredentialInput, DomainInput, Entries, RelayInputs, SECRET_LIMIT, Violation, admission, json};
+use super::{
+    CredentialInput, DomainInput, Entries, RelayInputs, SECRET_LIMIT, Violation, admission, json,
+};
 use crate::certificates::SecretData;
 use crate::credential::binding;
 use crate::domain::keyring::Keyring;
@@ -20,7 +22,9 @@ pub(super) fn build(
     let mut entries = Entries::default();
     // Both maps are sorted by name, and so are the lists in each bucket.
     for domain in domains(inputs) {
-        entries.domains.insert(domain.name.clone(), Digest::of(&domain));
+        entries
+            .domains
+            .insert(domain.name.clone(), Digest::of(&domain));
         let bucket = buckets.entry(bucket_of(&domain.name)).or_default();
         bucket.domains.push(domain);
     }
@@ -43,8 +47,15 @@ pub(super) fn build(
 }
 
 fn domains(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Domain> {
-    let keys: BTreeMap<_, _> = inputs.domains.iter().map(|input| (id(input.domain), input.keys)).collect();
-    let objects = inputs.domains.iter().map(|DomainInput { domain, keys: _ }| *domain);
+    let keys: BTreeMap<_, _> = inputs
+        .domains
+        .iter()
+        .map(|input| (id(input.domain), input.keys))
+        .collect();
+    let objects = inputs
+        .domains
+        .iter()
+        .map(|DomainInput { domain, keys: _ }| *domain);
     let winners = admission::attached(inputs.relay, inputs.namespaces, objects);
     winners.into_values().filter_map(move |domain| {
         let keys = keys.get(&id(domain)).copied().flatten()?;
@@ -64,7 +75,9 @@ pub(crate) fn build_domain(domain: &SendingDomain, keys: &SecretData) -> Option<
             private_key: key.private.clone(),
         })
         .collect();
-    dkim.sort_by(|one, other| (one.algorithm, &one.selector).cmp(&(other.algorithm, &other.selector)));
+    dkim.sort_by(|one, other| {
+        (one.algorithm, &one.selector).cmp(&(other.algorithm, &other.selector))
+    });
     (!dkim.is_empty()).then(|| Domain {
         name: admission::Attached::claim(domain),
         senders: senders(domain),
@@ -80,7 +93,11 @@ fn senders(domain: &SendingDomain) -> Vec<String> {
     let mut senders: Vec<_> = senders
         .iter()
         .map(|sender| {
-            format!("{}/{}", sender.namespace, sender.credential.as_deref().unwrap_or("*"))
+            format!(
+                "{}/{}",
+                sender.namespace,
+                sender.credential.as_deref().unwrap_or("*")
+            )
         })
         .collect();
     senders.sort();
@@ -89,9 +106,17 @@ fn senders(domain: &SendingDomain) -> Vec<String> {
 }
 
 fn credentials(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Credential> {
-    let bindings: BTreeMap<_, _> =
-        inputs.credentials.iter().map(|input| (id(input.credential), input.binding)).collect();
-    let objects = inputs.credentials.iter().map(|CredentialInput { credential, binding: _ }| *credential);
+    let bindings: BTreeMap<_, _> = inputs
+        .credentials
+        .iter()
+        .map(|input| (id(input.credential), input.binding))
+        .collect();
+    let objects = inputs.credentials.iter().map(
+        |CredentialInput {
+             credential,
+             binding: _,
+         }| *credential,
+    );
     let winners = admission::attached(inputs.relay, inputs.namespaces, objects);
     winners.into_values().filter_map(move |credential| {
         let binding = bindings.get(&id(credential)).copied().flatten()?;

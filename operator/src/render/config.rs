@@ -20,14 +20,21 @@ use crate::certificates::{CA, CERTIFICATE, KEY, SecretData};
 pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Violation> {
     let spec = &inputs.relay.spec;
     let name = inputs.relay.metadata.name.as_deref().unwrap_or_default();
-    let namespace = inputs.relay.metadata.namespace.as_deref().unwrap_or_default();
+    let namespace = inputs
+        .relay
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or_default();
     let clients = networks("spec.clients.cidrs", spec.client_cidrs())?;
     let listeners: Vec<_> = spec
         .listeners()
         .iter()
         .map(|listener| build_listener(listener, &clients))
         .collect::<Result<_, _>>()?;
-    let uses_tls = listeners.iter().any(|listener| listener.tls != ListenerTls::None);
+    let uses_tls = listeners
+        .iter()
+        .any(|listener| listener.tls != ListenerTls::None);
     let (delivery, files) = build_delivery(inputs)?;
     let config = Config {
         version: VERSION,
@@ -103,7 +110,11 @@ fn build_limits(limits: Option<&api::Limits>) -> Result<Limits, Violation> {
     };
     if let Some(size) = &limits.message_size {
         built.message_bytes = quantity::octets(size).ok_or_else(|| {
-            invalid("spec.limits.messageSize", &size.0, "is not a size; write it like 50Mi")
+            invalid(
+                "spec.limits.messageSize",
+                &size.0,
+                "is not a size; write it like 50Mi",
+            )
         })?;
         built.receiving_bytes = built.receiving_bytes.max(built.message_bytes);
     }
@@ -146,8 +157,10 @@ fn build_delivery(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), Vi
     if let Some(port) = delivery.mx_port {
         built.mx_port = build_port("spec.delivery.mxPort", port)?;
     }
-    built.permitted_networks =
-        networks("spec.delivery.permittedNetworks", &delivery.permitted_networks)?;
+    built.permitted_networks = networks(
+        "spec.delivery.permittedNetworks",
+        &delivery.permitted_networks,
+    )?;
     Ok((built, files))
 }
 
@@ -198,10 +211,17 @@ fn secret_entry<'a>(
     name: &str,
     key: &str,
 ) -> Result<&'a [u8], Violation> {
-    let namespace = inputs.relay.metadata.namespace.as_deref().unwrap_or_default();
+    let namespace = inputs
+        .relay
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or_default();
     let missing = |message| Violation::new(reason::SECRET_NOT_FOUND, message);
     let data = inputs.secrets.get(name).ok_or_else(|| {
-        missing(format!("{field}: there is no Secret {namespace}/{name}; create it"))
+        missing(format!(
+            "{field}: there is no Secret {namespace}/{name}; create it"
+        ))
     })?;
     match data.get(key) {
         Some(content) if !content.is_empty() => Ok(content),
@@ -220,7 +240,9 @@ fn secret_text(
     key: &str,
 ) -> Result<String, Violation> {
     let content = secret_entry(inputs, field, name, key)?;
-    let text = std::str::from_utf8(content).ok().map(|text| text.trim_end_matches(['\r', '\n']));
+    let text = std::str::from_utf8(content)
+        .ok()
+        .map(|text| text.trim_end_matches(['\r', '\n']));
     match text {
         Some(text) if !text.is_empty() && !text.chars().any(char::is_control) => {
             Ok(text.to_owned())
@@ -242,7 +264,10 @@ fn build_retry(retry: &api::Retry) -> Result<Retry, Violation> {
     for (name, text, target) in fields {
         if let Some(text) = text {
             *target = text.parse::<Duration>().map_err(|error| {
-                Violation::new(reason::INVALID_SPEC, format!("spec.delivery.retry.{name}: {error}"))
+                Violation::new(
+                    reason::INVALID_SPEC,
+                    format!("spec.delivery.retry.{name}: {error}"),
+                )
             })?;
         }
     }
@@ -288,7 +313,11 @@ fn any(port: i32, field: &str) -> Result<SocketAddr, Violation> {
 fn build_port(field: &str, port: i32) -> Result<u16, Violation> {
     match u16::try_from(port) {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(invalid(field, &port.to_string(), "is not a port; give 1 to 65535")),
+        _ => Err(invalid(
+            field,
+            &port.to_string(),
+            "is not a port; give 1 to 65535",
+        )),
     }
 }
 

@@ -50,13 +50,19 @@ impl Programmed {
     /// Whether all shards of `relay` run exactly this entry for `domain`.
     pub fn has_domain(&self, relay: &(String, String), domain: &str, entry: Digest) -> bool {
         let relays = self.lock();
-        relays.get(relay).and_then(|entries| entries.domains.get(domain)) == Some(&entry)
+        relays
+            .get(relay)
+            .and_then(|entries| entries.domains.get(domain))
+            == Some(&entry)
     }
 
     /// Whether all shards of `relay` run exactly this entry for `username`.
     pub fn has_credential(&self, relay: &(String, String), username: &str, entry: Digest) -> bool {
         let relays = self.lock();
-        relays.get(relay).and_then(|entries| entries.credentials.get(username)) == Some(&entry)
+        relays
+            .get(relay)
+            .and_then(|entries| entries.credentials.get(username))
+            == Some(&entry)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Entries>> {

@@ -24,7 +24,9 @@ fn the_entries_are_those_of_the_service_binding_specification() {
     let entries: Vec<_> = binding.data.keys().map(String::as_str).collect();
     assert_eq!(
         entries,
-        ["ca.crt", "host", "password", "port", "provider", "type", "uri", "username", "verifier"]
+        [
+            "ca.crt", "host", "password", "port", "provider", "type", "uri", "username", "verifier"
+        ]
     );
     let password = text_of(&binding, "password");
     for (entry, value) in [
@@ -34,7 +36,10 @@ fn the_entries_are_those_of_the_service_binding_specification() {
         ("port", "587"),
         ("username", "shop.orders"),
         ("ca.crt", "-----BEGIN"),
-        ("uri", &format!("smtp://shop.orders:{password}@outbox.mail.svc:587")),
+        (
+            "uri",
+            &format!("smtp://shop.orders:{password}@outbox.mail.svc:587"),
+        ),
     ] {
         assert_eq!(text_of(&binding, entry), value, "{entry}");
     }
@@ -48,7 +53,11 @@ fn passwords_have_256_random_bits_and_need_no_quoting() {
     let other = ensure(None, "a", &default_endpoint()).unwrap();
     let password = text_of(&one, "password");
     assert_eq!(password.len(), 43);
-    assert!(password.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    assert!(
+        password
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    );
     assert_ne!(password, text_of(&other, "password"));
     assert_eq!(one.password, Password::Generated);
 }
@@ -96,14 +105,36 @@ fn edits_are_repaired_and_the_password_stays_while_it_can() {
 
 #[test]
 fn the_port_is_the_best_that_takes_a_password_under_tls() {
-    let listener = |name: &str, port: u16, tls: &str, authentication: &str| {
-        json!({"name": name, "port": port, "tls": tls, "authentication": authentication})
-    };
+    let listener = |name: &str, port: u16, tls: &str, authentication: &str| json!({"name": name, "port": port, "tls": tls, "authentication": authentication});
     let rows = [
-        (vec![listener("a", 465, "Implicit", "Required"), listener("b", 587, "StartTls", "Required")], Some((587, false))),
-        (vec![listener("a", 465, "Implicit", "Required"), listener("b", 25, "StartTls", "Required")], Some((465, true))),
-        (vec![listener("a", 2525, "StartTls", "Optional"), listener("b", 26, "Implicit", "Required")], Some((26, true))),
-        (vec![listener("a", 25, "StartTls", "None"), listener("b", 2525, "StartTls", "Optional")], Some((2525, false))),
+        (
+            vec![
+                listener("a", 465, "Implicit", "Required"),
+                listener("b", 587, "StartTls", "Required"),
+            ],
+            Some((587, false)),
+        ),
+        (
+            vec![
+                listener("a", 465, "Implicit", "Required"),
+                listener("b", 25, "StartTls", "Required"),
+            ],
+            Some((465, true)),
+        ),
+        (
+            vec![
+                listener("a", 2525, "StartTls", "Optional"),
+                listener("b", 26, "Implicit", "Required"),
+            ],
+            Some((26, true)),
+        ),
+        (
+            vec![
+                listener("a", 25, "StartTls", "None"),
+                listener("b", 2525, "StartTls", "Optional"),
+            ],
+            Some((2525, false)),
+        ),
         (vec![listener("a", 25, "None", "Optional")], None),
         (vec![listener("a", 25, "StartTls", "None")], None),
     ];

@@ -16,7 +16,13 @@ fn selectors(list: &[&str]) -> BTreeSet<String> {
 }
 
 /// Plans for `data` with prefix `mail` and applies the plan.
-fn step(data: &SecretData, algorithms: &[DkimAlgorithm], prefix: &str, verified: &[&str], day: i64) -> (Plan, SecretData) {
+fn step(
+    data: &SecretData,
+    algorithms: &[DkimAlgorithm],
+    prefix: &str,
+    verified: &[&str],
+    day: i64,
+) -> (Plan, SecretData) {
     let wanted = Wanted {
         algorithms: &algorithms.iter().copied().collect(),
         prefix,
@@ -28,13 +34,19 @@ fn step(data: &SecretData, algorithms: &[DkimAlgorithm], prefix: &str, verified:
         RsaSha256 => RSA.clone(),
         Ed25519Sha256 => ED25519.clone(),
     };
-    let made = plan.make.iter().map(|(selector, algorithm)| (selector.clone(), key(algorithm)));
+    let made = plan
+        .make
+        .iter()
+        .map(|(selector, algorithm)| (selector.clone(), key(algorithm)));
     let data = apply(data, &plan, &made.collect(), at(day));
     (plan, data)
 }
 
 fn signing(data: &SecretData) -> Vec<String> {
-    Keyring::read(data).signing().map(|(selector, _)| selector.to_owned()).collect()
+    Keyring::read(data)
+        .signing()
+        .map(|(selector, _)| selector.to_owned())
+        .collect()
 }
 
 const BOTH: &[DkimAlgorithm] = &[RsaSha256, Ed25519Sha256];
@@ -45,7 +57,16 @@ fn the_first_keys_sign_at_once() {
     assert_eq!(plan.make.len(), 2);
     assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
     let entries: Vec<_> = data.keys().map(String::as_str).collect();
-    assert_eq!(entries, ["active", "mail-e1.created", "mail-e1.pem", "mail-r1.created", "mail-r1.pem"]);
+    assert_eq!(
+        entries,
+        [
+            "active",
+            "mail-e1.created",
+            "mail-e1.pem",
+            "mail-r1.created",
+            "mail-r1.pem"
+        ]
+    );
 }
 
 #[test]
@@ -53,7 +74,10 @@ fn nothing_changes_when_all_is_as_wanted() {
     let (_, data) = step(&SecretData::new(), BOTH, "mail", &[], 0);
     for verified in [&[][..], &["mail-r1", "mail-e1"]] {
         let (plan, again) = step(&data, BOTH, "mail", verified, 100);
-        assert_eq!((plan.make.len(), plan.retire.len(), plan.remove.len()), (0, 0, 0));
+        assert_eq!(
+            (plan.make.len(), plan.retire.len(), plan.remove.len()),
+            (0, 0, 0)
+        );
         assert_eq!(again, data);
     }
 }
@@ -110,7 +134,10 @@ fn a_lost_secret_gets_selectors_that_no_former_key_had() {
         verified: &BTreeSet::new(),
     };
     let plan = plan(&Keyring::read(&SecretData::new()), &wanted, at(0));
-    assert_eq!(plan.make, BTreeMap::from([("mail-r2".to_owned(), RsaSha256)]));
+    assert_eq!(
+        plan.make,
+        BTreeMap::from([("mail-r2".to_owned(), RsaSha256)])
+    );
 }
 
 #[test]
@@ -121,7 +148,10 @@ fn a_damaged_key_is_kept_and_its_selector_not_used_again() {
     assert!(plan.make.is_empty());
     assert_eq!(after, data);
     assert_eq!(signing(&after), ["mail-e1"]);
-    assert_eq!(Keyring::read(&after).keys["mail-r1"].key, Err(KeyError::NotPem));
+    assert_eq!(
+        Keyring::read(&after).keys["mail-r1"].key,
+        Err(KeyError::NotPem)
+    );
 }
 
 #[test]

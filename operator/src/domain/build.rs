@@ -1,0 +1,75 @@
+//! Makes the keys that are missing and the Secret as it should be; no client.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use operator_api::SendingDomain;
+use operator_api::names::dkim_secret;
+use relay_config::DkimAlgorithm;
+
+use super::DomainError;
+use super::dereference::Seen;
+use super::keyring;
+use super::keys::{self, SigningKey};
+use super::validate::Judged;
+use crate::certificates::SecretData;
+use crate::guarded_secret::{self, Change, Desired};
+
+/// What [`super::apply`] shall write.
+pub(super) struct Prepared {
+    /// The write.
+    pub(super) change: Option<Change>,
+    /// Data of the key Secret after it; `None` when there are no keys.
+    pub(super) data: Option<SecretData>,
+    /// Selectors of new keys.
+    pub(super) made: Vec<String>,
+}
+
+pub(super) async fn run(
+    domain: &SendingDomain,
+    seen: &Seen,
+    judged: &Judged,
+    now: Timestamp,
+) -> Result<Prepared, DomainError> {
+    let existing = seen.keys(domain);
+    let Ok(plan) = &judged.keys else {
+        // Whatever keys there are go on being shown and used while nothing may be changed.
+        return Ok(Prepared {
+            change: None,
+            data: existing,
+            made: Vec::new(),
+        });
+    };
+    let made = make(plan.make.clone()).await?;
+    let data = keyring::apply(&existing.unwrap_or_default(), plan, &made, now);
+    let desired = Desired {
+        name: &dkim_secret(&domain.name_any()),
+        kind: "Opaque",
+        component: "dkim",
+        data: &data,
+    };
+    let change = guarded_secret::change(domain, seen.secret.as_ref(), &desired);
+    Ok(Prepared {
+        change: Some(change),
+        data: Some(data),
+        made: made.into_keys().collect(),
+    })
+}
+
+/// On a thread for such work: RSA takes some tenths of a second.
+async fn make(
+    wanted: BTreeMap<String, DkimAlgorithm>,
+) -> Result<BTreeMap<String, SigningKey>, DomainError> {
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let generate = move || {
+        let made = wanted
+            .into_iter()
+            .map(|(selector, algorithm)| Ok((selector, keys::generate(algorithm)?)));
+        made.collect::<Result<BTreeMap<_, _>, keys::KeyError>>()
+    };
+    let made = tokio::task::spawn_blocking(generate).await;
+    Ok(made.map_err(|_| DomainError::Stopped)??)
+}

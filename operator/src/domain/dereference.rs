@@ -1,0 +1,168 @@
+//! Reads everything that a reconcile looks at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::reflector::ObjectRef;
+use operator_api::conditions::DNS_VERIFIED;
+use operator_api::names::dkim_secret;
+use operator_api::{SendingDomain, SmtpRelay};
+
+use super::DomainError;
+use super::dns::Check;
+use super::keyring::Keyring;
+use super::records::{self, Answer};
+use crate::certificates::{self, SecretData};
+use crate::conditions;
+use crate::context::Context;
+use crate::guarded_secret::is_owned;
+use crate::render::Namespaces;
+use crate::render::admission::Attached as _;
+
+/// What was read.
+pub(super) struct Seen {
+    /// The relay that the domain names.
+    pub(super) relay: Option<Arc<SmtpRelay>>,
+    /// Labels of all namespaces.
+    pub(super) namespaces: Namespaces,
+    /// Domains of the same name, this one included.
+    pub(super) rivals: Vec<Arc<SendingDomain>>,
+    /// The key Secret, whoever made it.
+    pub(super) secret: Option<Secret>,
+    /// The namespace is about to go.
+    pub(super) terminating: bool,
+    /// What DNS said.
+    pub(super) check: Check,
+}
+
+impl Seen {
+    /// Data of the key Secret, if that is the domain's.
+    pub(super) fn keys(&self, domain: &SendingDomain) -> Option<SecretData> {
+        let secret = self
+            .secret
+            .as_ref()
+            .filter(|secret| is_owned(domain, secret))?;
+        Some(certificates::data_of(secret))
+    }
+}
+
+pub(super) async fn run(
+    domain: &SendingDomain,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Seen, DomainError> {
+    let namespace = domain.namespace().unwrap_or_default();
+    let (relay_namespace, relay_name) = domain.relay_key();
+    let claim = domain.claim();
+    let secret = read_secret(domain, context, &namespace).await?;
+    let mut seen = Seen {
+        relay: context
+            .stores
+            .relays
+            .get(&ObjectRef::new(&relay_name).within(&relay_namespace)),
+        namespaces: context.stores.namespaces(),
+        rivals: context
+            .stores
+            .domains
+            .state()
+            .into_iter()
+            .filter(|other| other.claim() == claim)
+            .collect(),
+        secret,
+        terminating: context.stores.is_terminating(&namespace),
+        check: Check::default(),
+    };
+    let key = (namespace, domain.name_any());
+    seen.check = check(domain, context, &seen, &key, now).await;
+    Ok(seen)
+}
+
+/// From the cache if it is there, else from the API server: the cache holds what carries the
+/// operator's label, and a Secret that lacks it must be seen as well.
+async fn read_secret(
+    domain: &SendingDomain,
+    context: &Context,
+    namespace: &str,
+) -> Result<Option<Secret>, DomainError> {
+    let name = dkim_secret(&domain.name_any());
+    let cached = context
+        .stores
+        .secrets
+        .get(&ObjectRef::new(&name).within(namespace));
+    if let Some(secret) = cached.filter(|secret| is_owned(domain, secret)) {
+        return Ok(Some(secret.as_ref().clone()));
+    }
+    Api::<Secret>::namespaced(context.client.clone(), namespace)
+        .get_opt(&name)
+        .await
+        .map_err(|source| DomainError::ReadKeys {
+            name,
+            source: Box::new(source),
+        })
+}
+
+async fn check(
+    domain: &SendingDomain,
+    context: &Context,
+    seen: &Seen,
+    key: &(String, String),
+    now: Timestamp,
+) -> Check {
+    let Some(data) = seen.keys(domain) else {
+        return Check::default();
+    };
+    let keyring = Keyring::read(&data);
+    let values: BTreeMap<String, String> = keyring
+        .keys
+        .iter()
+        .filter_map(|(selector, stored)| {
+            let value = records::value(stored.key.as_ref().ok()?);
+            Some((records::name(selector, &domain.spec.domain), value))
+        })
+        .collect();
+    let names: Vec<String> = values.keys().cloned().collect();
+    let settled = |answers: &BTreeMap<String, Answer>| {
+        values.iter().all(|(name, value)| {
+            answers
+                .get(name)
+                .is_some_and(|answer| records::is_verified(answer, value))
+        })
+    };
+    forget(context);
+    context
+        .dns
+        .check(key, &names, waiting(domain, &keyring, now), settled)
+        .await
+}
+
+/// How long the records have not been as they should be.
+fn waiting(domain: &SendingDomain, keyring: &Keyring, now: Timestamp) -> Duration {
+    let made = keyring
+        .keys
+        .values()
+        .filter_map(|stored| stored.created)
+        .max();
+    let existing = domain
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let changed =
+        conditions::find(existing, DNS_VERIFIED).map(|condition| condition.last_transition_time.0);
+    let since = made.max(changed).unwrap_or(now);
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+/// Keeps what is remembered of DNS within the number of domains.
+fn forget(context: &Context) {
+    let known = &context.stores.domains;
+    if context.dns.remembered() > known.len() {
+        context.dns.retain(|(namespace, name)| {
+            known.get(&ObjectRef::new(name).within(namespace)).is_some()
+        });
+    }
+}

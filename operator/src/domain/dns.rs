@@ -1,0 +1,213 @@
+//! Looking records up, bounded in time, and remembering when to look again.
+//!
+//! Names are always absolute, so that no search list is tried. Answers are cached for a minute at
+//! most, whatever their time to live says: somebody waits for a record that was just published.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RData;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::records::Answer;
+
+/// One query to one server.
+const QUERY: Duration = Duration::from_secs(3);
+/// One name, over all servers and attempts.
+const LOOKUP: Duration = Duration::from_secs(10);
+/// Lookups at one time for one domain.
+const CONCURRENCY: usize = 4;
+/// Longest time to live that is honoured.
+const CACHED: Duration = Duration::from_secs(60);
+/// Between checks of a domain whose records are all as they should be.
+const VERIFIED: Duration = Duration::from_secs(3600);
+/// Between checks of one whose records are not: at first, and in the long run.
+const SHORTEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(900);
+/// A wait is a tenth of the time that somebody has been waiting.
+const SHARE: u32 = 10;
+/// Jitter is up to this share of a wait, in both directions.
+const JITTER: f64 = 0.2;
+
+/// Why there is no resolver.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "DNS cannot be used: {0}; name servers with --dns-server, such as --dns-server=10.96.0.10:53"
+)]
+pub struct ResolverError(#[from] NetError);
+
+/// A resolver and what it was last asked for each domain.
+pub struct Dns {
+    resolver: TokioResolver,
+    checks: Mutex<HashMap<(String, String), Check>>,
+}
+
+/// What was seen of a domain's records.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// Answers by name.
+    pub answers: BTreeMap<String, Answer>,
+    /// When to look again; never when nothing was looked up.
+    pub again: Option<Instant>,
+}
+
+impl Dns {
+    /// Asks `servers`, or those of `/etc/resolv.conf` when there are none.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolverError> {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = if servers.is_empty() {
+            TokioResolver::builder(provider)?
+        } else {
+            let servers = servers.iter().map(|server| name_server(*server)).collect();
+            let config = ResolverConfig::from_parts(None, vec![], servers);
+            TokioResolver::builder_with_config(config, provider)
+        };
+        limit(builder.options_mut());
+        // The resolver may be built with encrypted transports; then it looks for the system's root
+        // certificates, which an image from scratch does not have, unless it is given some.
+        let roots =
+            rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let tls = rustls::ClientConfig::builder_with_provider(
+            rustls::crypto::aws_lc_rs::default_provider().into(),
+        )
+        .with_safe_default_protocol_versions()
+        .map_err(|error| NetError::Msg(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+        Ok(Self {
+            resolver: builder.with_tls_config(tls).build()?,
+            checks: Mutex::default(),
+        })
+    }
+
+    /// The answers for `names`: those of the last check while it is not time for the next one and
+    /// it covers all of them. `waiting` is how long the domain has been incomplete.
+    pub async fn check(
+        &self,
+        domain: &(String, String),
+        names: &[String],
+        waiting: Duration,
+        settled: impl Fn(&BTreeMap<String, Answer>) -> bool,
+    ) -> Check {
+        if names.is_empty() {
+            return Check::default();
+        }
+        let known = self.checks.lock().get(domain).cloned();
+        if let Some(known) = known {
+            let covers = names.iter().all(|name| known.answers.contains_key(name));
+            if covers && known.again.is_some_and(|again| Instant::now() < again) {
+                return known;
+            }
+        }
+        let lookups = names
+            .iter()
+            .map(|name| async move { (name.clone(), self.txt(name).await) });
+        let answers: BTreeMap<_, _> = stream::iter(lookups)
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        let wait = wait(settled(&answers), waiting, fastrand::f64());
+        let check = Check {
+            answers,
+            again: Some(Instant::now() + wait),
+        };
+        self.checks.lock().insert(domain.clone(), check.clone());
+        check
+    }
+
+    /// Forgets domains that are not among `known`.
+    pub fn retain(&self, known: impl Fn(&(String, String)) -> bool) {
+        self.checks.lock().retain(|domain, _| known(domain));
+    }
+
+    /// Domains that are remembered.
+    pub fn remembered(&self) -> usize {
+        self.checks.lock().len()
+    }
+
+    async fn txt(&self, name: &str) -> Answer {
+        let lookup = self.resolver.txt_lookup(format!("{name}."));
+        match tokio::time::timeout(LOOKUP, lookup).await {
+            Err(_) => Answer::Failed(format!("no answer within {} s", LOOKUP.as_secs())),
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(found))))
+                if matches!(
+                    found.response_code,
+                    ResponseCode::NXDomain | ResponseCode::NoError
+                ) =>
+            {
+                Answer::None
+            }
+            Ok(Err(error)) => Answer::Failed(reason(&error)),
+            Ok(Ok(found)) => {
+                let texts: Vec<String> = found
+                    .answers()
+                    .iter()
+                    .filter_map(|record| match &record.data {
+                        RData::TXT(text) => Some(joined(&text.txt_data)),
+                        _ => None,
+                    })
+                    .collect();
+                if texts.is_empty() {
+                    Answer::None
+                } else {
+                    Answer::Records(texts)
+                }
+            }
+        }
+    }
+}
+
+fn name_server(server: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    NameServerConfig::new(server.ip(), true, connections.into())
+}
+
+fn limit(options: &mut ResolverOpts) {
+    options.timeout = QUERY;
+    options.attempts = 2;
+    options.positive_max_ttl = Some(CACHED);
+    options.negative_max_ttl = Some(SHORTEST / 2);
+    options.edns0 = true;
+}
+
+/// The same words for the same cause, so that a status does not change with every failure.
+fn reason(error: &NetError) -> String {
+    match error {
+        NetError::Timeout => "the name servers did not answer in time".to_owned(),
+        NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered {code}"),
+        NetError::Dns(DnsError::NoRecordsFound(found)) => {
+            format!("the name server answered {}", found.response_code)
+        }
+        NetError::Io(_) => "the name servers cannot be reached".to_owned(),
+        _ => "the name server's answer cannot be used".to_owned(),
+    }
+}
+
+fn joined(strings: &[Box<[u8]>]) -> String {
+    String::from_utf8_lossy(&strings.concat()).into_owned()
+}
+
+/// `random` is from 0 to 1.
+fn wait(settled: bool, waiting: Duration, random: f64) -> Duration {
+    let wait = if settled {
+        VERIFIED
+    } else {
+        (waiting / SHARE).clamp(SHORTEST, LONGEST)
+    };
+    wait.mul_f64(1.0 + JITTER * (2.0 * random - 1.0))
+}
+
+#[cfg(test)]
+mod tests;

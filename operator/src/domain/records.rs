@@ -1,0 +1,178 @@
+//! The DNS records that a domain's owner publishes, and what DNS shows of them.
+//!
+//! Pure: answers go in, states come out. A lookup that failed says nothing, so a record keeps the
+//! state that was last seen; an outage of DNS never turns a good domain bad.
+
+use operator_api::conditions::{DNS_VERIFIED, reason};
+use operator_api::{DnsRecord, DnsRecordPurpose, DnsRecordState};
+use relay_config::DkimAlgorithm;
+
+use super::keys::SigningKey;
+use super::tags;
+use crate::conditions::Verdict;
+
+/// Octets of one string in a TXT record (RFC 1035 section 3.3.14).
+const STRING: usize = 255;
+/// Characters of a foreign answer that are shown at most.
+const SHOWN: usize = 600;
+
+/// What DNS said of the TXT records at a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// There are these, each with its strings joined.
+    Records(Vec<String>),
+    /// There are none, for certain.
+    None,
+    /// It is not known.
+    Failed(String),
+}
+
+/// Name of the record of a key.
+pub(super) fn name(selector: &str, domain: &str) -> String {
+    format!("{selector}._domainkey.{domain}")
+}
+
+/// Text of the record of a key (RFC 6376 section 3.6.1).
+pub(super) fn value(key: &SigningKey) -> String {
+    let kind = match key.algorithm {
+        DkimAlgorithm::RsaSha256 => "rsa",
+        DkimAlgorithm::Ed25519Sha256 => "ed25519",
+    };
+    format!("v=DKIM1; k={kind}; p={}", key.public)
+}
+
+/// A record to publish. `answer` is absent when nobody looked; `previous` is the record as the
+/// status has it.
+pub(super) fn record(
+    name: String,
+    value: String,
+    answer: Option<&Answer>,
+    previous: Option<&DnsRecord>,
+) -> DnsRecord {
+    let (state, observed) = match answer {
+        Some(Answer::None) => (DnsRecordState::Missing, None),
+        Some(Answer::Records(texts)) => match compare(texts, &value) {
+            Ok(()) => (DnsRecordState::Verified, None),
+            Err(_) => (DnsRecordState::Mismatch, Some(shown(texts))),
+        },
+        Some(Answer::Failed(_)) | None => previous
+            .filter(|previous| previous.name == name && previous.value == value)
+            .map(|previous| (previous.state, previous.observed.clone()))
+            .unwrap_or_default(),
+    };
+    DnsRecord {
+        name,
+        r#type: "TXT".to_owned(),
+        split_value: split(&value),
+        value,
+        purpose: DnsRecordPurpose::Dkim,
+        state,
+        observed,
+    }
+}
+
+/// Whether `answer` is the record with `value`.
+pub(super) fn is_verified(answer: &Answer, value: &str) -> bool {
+    matches!(answer, Answer::Records(texts) if compare(texts, value).is_ok())
+}
+
+/// `DnsVerified` over the records of the keys that sign or will. `failure` is what the last failed
+/// lookup said.
+pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
+    let of = |state| {
+        let of_state = move |record: &&DnsRecord| record.state == state;
+        records.iter().filter(of_state)
+    };
+    if let Some(record) = of(DnsRecordState::Mismatch).next() {
+        let message = mismatch(record);
+        return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISMATCH, message);
+    }
+    let missing: Vec<&str> = of(DnsRecordState::Missing)
+        .map(|record| record.name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        let message = format!(
+            "publish TXT {} with the values in status.dnsRecords",
+            missing.join(" and ")
+        );
+        return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message);
+    }
+    if let Some(record) = of(DnsRecordState::Unknown).next() {
+        let cause = failure.unwrap_or("nobody has looked yet");
+        let message = format!("TXT {} cannot be looked up: {cause}", record.name);
+        return Verdict::unknown(DNS_VERIFIED, reason::LOOKUP_FAILED, message);
+    }
+    if records.is_empty() {
+        let message = "there are no keys yet whose records could be looked up";
+        return Verdict::unknown(DNS_VERIFIED, reason::KEYS_PENDING, message);
+    }
+    let message = "all records are published";
+    Verdict::yes(DNS_VERIFIED, reason::RECORDS_VERIFIED, message)
+}
+
+/// Verifiers need not look at more than one record of a name (RFC 6376 section 3.6.2.2), so there
+/// has to be exactly one.
+fn compare(texts: &[String], expected: &str) -> Result<(), &'static str> {
+    match texts {
+        [text] => tags::compare_dkim(text, expected).map_err(|difference| difference.message()),
+        // K17: a panel made a record of each string.
+        texts if tags::compare_dkim(&texts.concat(), expected).is_ok() => Err(
+            "is spread over several TXT records; make one record of it, as in status.dnsRecords[].splitValue",
+        ),
+        _ => Err(
+            "is one of several TXT records of that name; leave only the value in status.dnsRecords",
+        ),
+    }
+}
+
+fn mismatch(record: &DnsRecord) -> String {
+    // Judged again from the observed texts, which are shortened only when they are no key anyway.
+    let texts: Vec<String> = record
+        .observed
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(str::to_owned)
+        .collect();
+    let difference = compare(&texts, &record.value)
+        .err()
+        .unwrap_or("has another value; publish the value in status.dnsRecords");
+    format!("TXT {} {difference}", record.name)
+}
+
+/// Foreign text for the status: one line per record, control characters replaced, cut to a length.
+fn shown(texts: &[String]) -> String {
+    let clean = |text: &String| -> String {
+        text.chars()
+            .map(|character| {
+                if character.is_control() {
+                    '\u{fffd}'
+                } else {
+                    character
+                }
+            })
+            .collect()
+    };
+    let mut sorted: Vec<String> = texts.iter().map(clean).collect();
+    // Resolvers rotate the records of a name; the status must not change with them.
+    sorted.sort();
+    let joined = sorted.join("\n");
+    if joined.chars().count() <= SHOWN {
+        return joined;
+    }
+    joined.chars().take(SHOWN - 1).chain(['…']).collect()
+}
+
+/// K19: strings of at most 255 octets.
+fn split(value: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for character in value.chars() {
+        match parts.last_mut() {
+            Some(last) if last.len() + character.len_utf8() <= STRING => last.push(character),
+            _ => parts.push(character.to_string()),
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests;

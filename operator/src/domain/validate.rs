@@ -1,0 +1,188 @@
+//! Judges what was read; pure.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use operator_api::conditions::{ACCEPTED, reason};
+use operator_api::names::dkim_secret;
+use operator_api::{DnsRecord, DnsRecordState, SendingDomain, SmtpRelay};
+use relay_config::DkimAlgorithm;
+
+use super::dereference::Seen;
+use super::keyring::{self, Keyring, Plan, Wanted};
+use super::records;
+use crate::certificates::SecretData;
+use crate::conditions;
+use crate::render::{Violation, admission};
+
+/// What became of the checks.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    /// Whether the relay takes the domain.
+    pub(super) accepted: Result<(), Violation>,
+    /// What to do to the keys, or why nothing can be done.
+    pub(super) keys: Result<Plan, Violation>,
+}
+
+pub(super) fn run(domain: &SendingDomain, seen: &Seen, now: Timestamp) -> Judged {
+    let accepted = admission::judge(
+        domain,
+        seen.relay.as_deref(),
+        &seen.namespaces,
+        seen.rivals.iter().map(AsRef::as_ref),
+    )
+    .and_then(|()| relay_is_accepted(seen.relay.as_deref()));
+    let keys = judge_keys(domain, seen, &accepted, now);
+    Judged { accepted, keys }
+}
+
+/// The relay runs nothing new while its own spec cannot be used.
+pub(crate) fn relay_is_accepted(relay: Option<&SmtpRelay>) -> Result<(), Violation> {
+    let Some(relay) = relay else { return Ok(()) };
+    let conditions = relay
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    match conditions::find(conditions, ACCEPTED) {
+        Some(condition) if condition.status == "False" => Err(Violation::new(
+            reason::RELAY_NOT_ACCEPTED,
+            format!(
+                "SmtpRelay {}/{} cannot be used as it stands ({}); see its conditions",
+                relay.namespace().unwrap_or_default(),
+                relay.name_any(),
+                condition.reason
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn judge_keys(
+    domain: &SendingDomain,
+    seen: &Seen,
+    accepted: &Result<(), Violation>,
+    now: Timestamp,
+) -> Result<Plan, Violation> {
+    let name = dkim_secret(&domain.name_any());
+    let data = match (&seen.secret, seen.keys(domain)) {
+        (None, _) => None,
+        (Some(_), Some(data)) => Some(data),
+        (Some(_), None) => {
+            return Err(Violation::new(
+                reason::KEYS_INVALID,
+                format!(
+                    "Secret {name} exists and was not made for this SendingDomain; delete or \
+                     rename it, and keys are made"
+                ),
+            ));
+        }
+    };
+    if data.is_none() {
+        may_make_keys(seen, accepted)?;
+    }
+    Ok(plan(domain, seen, &data.unwrap_or_default(), now))
+}
+
+/// A missing relay is no obstacle: it may come later, and the records can be published meanwhile.
+fn may_make_keys(seen: &Seen, accepted: &Result<(), Violation>) -> Result<(), Violation> {
+    if seen.terminating {
+        let message = "the namespace is being deleted; no keys are made in it";
+        return Err(Violation::new(reason::KEYS_PENDING, message));
+    }
+    match accepted {
+        Err(violation)
+            if ![reason::RELAY_NOT_FOUND, reason::RELAY_NOT_ACCEPTED]
+                .contains(&violation.reason) =>
+        {
+            let message = "keys are made once the domain is Accepted";
+            Err(Violation::new(reason::KEYS_PENDING, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) -> Plan {
+    let keyring = Keyring::read(data);
+    let verified = keyring
+        .keys
+        .keys()
+        .zip(records(domain, &keyring, seen))
+        .filter(|(_, record)| record.state == DnsRecordState::Verified)
+        .map(|(selector, _)| selector.clone())
+        .collect();
+    keyring::plan(
+        &keyring,
+        &Wanted {
+            algorithms: &algorithms(domain),
+            prefix: &prefix(domain),
+            former: &former(domain),
+            verified: &verified,
+        },
+        now,
+    )
+}
+
+/// The records of all keys that can be read, in the order of their selectors.
+pub(super) fn records(domain: &SendingDomain, keyring: &Keyring, seen: &Seen) -> Vec<DnsRecord> {
+    let previous = domain
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.dns_records);
+    let keys = keyring.keys.iter();
+    keys.filter_map(|(selector, stored)| {
+        let name = records::name(selector, &domain.spec.domain);
+        let value = records::value(stored.key.as_ref().ok()?);
+        let answer = seen.check.answers.get(&name);
+        let previous = previous.iter().find(|record| record.name == name);
+        Some(records::record(name, value, answer, previous))
+    })
+    .collect()
+}
+
+fn algorithms(domain: &SendingDomain) -> BTreeSet<DkimAlgorithm> {
+    let chosen = domain
+        .spec
+        .dkim
+        .as_ref()
+        .and_then(|dkim| dkim.algorithms.as_ref());
+    match chosen {
+        Some(chosen) => chosen.iter().copied().map(algorithm).collect(),
+        None => BTreeSet::from([DkimAlgorithm::RsaSha256, DkimAlgorithm::Ed25519Sha256]),
+    }
+}
+
+fn algorithm(chosen: operator_api::DkimAlgorithm) -> DkimAlgorithm {
+    match chosen {
+        operator_api::DkimAlgorithm::RsaSha256 => DkimAlgorithm::RsaSha256,
+        operator_api::DkimAlgorithm::Ed25519Sha256 => DkimAlgorithm::Ed25519Sha256,
+    }
+}
+
+/// The chosen prefix, or `mr` and six characters of a hash of the object's identity: two clusters
+/// that send for one domain must not publish under one name.
+fn prefix(domain: &SendingDomain) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let chosen = domain
+        .spec
+        .dkim
+        .as_ref()
+        .and_then(|dkim| dkim.selector_prefix.clone());
+    chosen.unwrap_or_else(|| {
+        let identity = domain.metadata.uid.clone().unwrap_or_default();
+        let hash = digest::digest(&digest::SHA256, identity.as_bytes());
+        let characters = hash.as_ref().iter().take(6);
+        let characters = characters.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+        "mr".chars().chain(characters).collect()
+    })
+}
+
+/// Selectors that the status shows, which may be in DNS.
+fn former(domain: &SendingDomain) -> BTreeSet<String> {
+    let keys = domain.status.iter().flat_map(|status| &status.keys);
+    keys.map(|key| key.selector.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;
