@@ -57,15 +57,12 @@ impl<T> Inbox<T> {
     pub(crate) fn take(&self, limit: usize, deadline: Option<Instant>) -> Batch<T> {
         let mut state = self.state.lock();
         while state.waiting.is_empty() && !state.closed {
-            let late = match deadline {
-                Some(deadline) => self.arrived.wait_until(&mut state, deadline).timed_out(),
-                None => {
-                    self.arrived.wait(&mut state);
-                    false
+            if let Some(deadline) = deadline {
+                if self.arrived.wait_until(&mut state, deadline).timed_out() {
+                    break;
                 }
-            };
-            if late {
-                break;
+            } else {
+                self.arrived.wait(&mut state);
             }
         }
         let count = state.waiting.len().min(limit);

@@ -39,6 +39,10 @@ impl Location {
 
 /// Recipients of one message; nearly always one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::box_collection,
+    reason = "one thin pointer keeps the common case small"
+)]
 enum Recipients {
     One(u32),
     Many(Box<Vec<u32>>),

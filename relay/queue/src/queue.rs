@@ -176,7 +176,9 @@ impl Queue {
     /// Takes the next due work whose destination `admit` lets through. Work of one destination
     /// comes oldest due first; destinations take turns, and a destination that `admit` refuses is
     /// asked once per call, however much waits for it. `admit` must not call the queue. Gives
-    /// nothing when the queue has failed or is closed, since no outcome could be recorded.
+    /// nothing when the queue has failed or is closed, or while more than a thousand settles wait
+    /// for room on a full disk: no outcome could be recorded. The envelope of a message that is no
+    /// longer cached is read from the disk, in the caller's thread.
     pub fn take(
         &self,
         now: Timestamp,
@@ -191,15 +193,22 @@ impl Queue {
         self.shared.take_for(now, destination)
     }
 
-    /// When the next waiting (not taken) work is due; `None` when nothing waits. In the past when
-    /// due work waits that [`Self::take`] was not let through to.
+    /// When the next waiting (not taken) work is due; `None` when nothing waits, or when
+    /// [`Self::take`] gives nothing for now. In the past when due work waits that `take` was not
+    /// let through to.
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.shared.holds_back() {
+            return None;
+        }
         self.shared.state.lock().index.next_due()
     }
 
     /// When work becomes due for a destination that has none at `now`: how long to sleep after
     /// [`Self::take`] gave nothing, since what is due already was refused by `admit`.
     pub fn next_due_after(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.shared.holds_back() {
+            return None;
+        }
         self.shared.state.lock().index.next_due_after(now)
     }
 

@@ -62,6 +62,7 @@ impl Reclaim {
     pub(crate) fn interrupted(&mut self) {
         if let Some(scan) = &mut self.scan {
             scan.scanner = None;
+            scan.passes = 0;
         }
         self.wake = Some(inbox::after(Duration::from_secs(1)));
     }

@@ -62,7 +62,7 @@ pub(crate) struct Record {
 impl Record {
     fn push(&mut self, piece: Bytes) {
         self.crc.update(&piece);
-        self.length += piece.len() as u32;
+        self.length += count(piece.len());
         self.pieces.push(piece);
     }
 
@@ -88,7 +88,7 @@ impl Record {
     pub(crate) fn settle(&mut self, settle: &Settle) {
         let mut octets = Vec::with_capacity(SETTLE_HEADER + 4 * settle.outcomes.len());
         octets.extend_from_slice(&[KIND_SETTLE, 0, 0, 0]);
-        octets.extend_from_slice(&(settle.outcomes.len() as u32).to_le_bytes());
+        octets.extend_from_slice(&count(settle.outcomes.len()).to_le_bytes());
         octets.extend_from_slice(&settle.id.0.to_le_bytes());
         octets.extend_from_slice(&settle.attempts.to_le_bytes());
         octets.extend_from_slice(&settle.retry_at.0.to_le_bytes());
@@ -127,7 +127,7 @@ impl Record {
     fn state(&mut self, id: MessageId, pending: &[Pending]) {
         let mut octets = Vec::with_capacity(STATE_HEADER + STATE_ENTRY * pending.len());
         octets.extend_from_slice(&[KIND_STATE, 0, 0, 0]);
-        octets.extend_from_slice(&(pending.len() as u32).to_le_bytes());
+        octets.extend_from_slice(&count(pending.len()).to_le_bytes());
         octets.extend_from_slice(&id.0.to_le_bytes());
         for one in pending {
             octets.extend_from_slice(&one.recipient.to_le_bytes());
@@ -159,24 +159,27 @@ impl EncodedMessage {
     ) -> Result<Self, EncodeError> {
         let mut head = vec![0; MESSAGE_HEADER];
         serde_json::to_writer(&mut head, envelope)?;
-        let envelope_length = head.len() - MESSAGE_HEADER;
-        if envelope_length > ENVELOPE_LIMIT {
-            return Err(EncodeError::Envelope(envelope_length));
+        let length = head.len() - MESSAGE_HEADER;
+        if length > ENVELOPE_LIMIT {
+            return Err(EncodeError::Envelope(length));
         }
+        let envelope_length = count(length);
         let total: usize = content.iter().map(Bytes::len).sum();
         let content_length = u32::try_from(total).map_err(|_| EncodeError::Content(total))?;
         let mut crc = crc32fast::Hasher::new();
-        content.iter().for_each(|piece| crc.update(piece));
+        for piece in content {
+            crc.update(piece);
+        }
         head[0] = KIND_MESSAGE;
         head[1] = if in_file { FLAG_IN_FILE } else { 0 };
-        head[4..8].copy_from_slice(&(envelope_length as u32).to_le_bytes());
+        head[4..8].copy_from_slice(&envelope_length.to_le_bytes());
         head[8..12].copy_from_slice(&content_length.to_le_bytes());
         head[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
         head[16..32].copy_from_slice(&id.0.to_le_bytes());
         seal(&mut head);
         Ok(Self {
             head: head.into(),
-            envelope_length: envelope_length as u32,
+            envelope_length,
             content_length,
             in_file,
             content: content.to_vec(),
@@ -345,6 +348,11 @@ fn message_crc(head: &[u8]) -> u32 {
 fn from_id(item: &[u8]) -> MessageId {
     item.get(..32)
         .map_or(MessageId(0), |header| id_at(header, 16))
+}
+
+/// A length as it is written; lengths are bounded far below 4 GiB before they come here.
+pub(crate) fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// A number in octets that are known to be there.

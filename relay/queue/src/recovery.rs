@@ -9,7 +9,7 @@ use crate::content;
 use crate::disk::Disk;
 use crate::index::{Index, Location, Settled};
 use crate::quarantine;
-use crate::record::{Item, MessageItem, items};
+use crate::record::{Item, MessageItem, count, items};
 use crate::segment::{self, FILE_HEADER, Found, Marker, Scanner};
 use crate::segments::Segments;
 use crate::shared::{Directories, Route, State};
@@ -166,9 +166,10 @@ impl Replay<'_> {
                     Ok(()) => continue,
                     Err(()) => (offset, payload.len() as u64),
                 },
-                Found::Damaged { offset, length } => (offset, length),
                 Found::Tail { offset, .. } if newest => return Ok(offset),
-                Found::Tail { offset, length } => (offset, length),
+                Found::Damaged { offset, length } | Found::Tail { offset, length } => {
+                    (offset, length)
+                }
                 Found::End => return Ok(scanner.position()),
             };
             self.damaged(number, damage.0, damage.1);
@@ -176,13 +177,13 @@ impl Replay<'_> {
     }
 
     fn damaged(&mut self, number: u32, offset: u64, length: u64) {
-        match quarantine::set_aside(self.disk, self.directories, number, offset, length) {
-            Ok(new) => self.report.damaged_records += u64::from(new),
-            Err(_) => {
-                // It stays where it is, since nowhere else took it.
-                self.report.damaged_records += 1;
-                self.segments.pin(number);
-            }
+        let saved = quarantine::set_aside(self.disk, self.directories, number, offset, length);
+        if let Ok(new) = saved {
+            self.report.damaged_records += u64::from(new);
+        } else {
+            // It stays where it is, since nowhere else took it.
+            self.report.damaged_records += 1;
+            self.segments.pin(number);
         }
     }
 
@@ -203,7 +204,7 @@ impl Replay<'_> {
                     let location = Location {
                         segment: number,
                         offset: u32::try_from(offset).map_err(drop)?,
-                        envelope_length: message.envelope.len() as u32,
+                        envelope_length: count(message.envelope.len()),
                         content_length: message.content_length,
                         in_file: message.in_file,
                     };

@@ -10,6 +10,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
+use crate::record::count;
 use crate::{Destination, Timestamp};
 
 /// Names a destination while it has users.
@@ -82,7 +83,7 @@ impl Schedule {
             key
         } else {
             self.lines.push(Some(line));
-            (self.lines.len() - 1) as DestinationKey
+            count(self.lines.len() - 1)
         };
         self.keys.insert(name.clone(), key);
         key
@@ -302,3 +303,6 @@ impl Schedule {
         self.lines.get_mut(key as usize)?.as_mut()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,9 @@ use crate::record::number;
 const MAGIC: [u8; 8] = *b"MAILLOG1";
 
 /// Octets of a file header.
-pub(crate) const FILE_HEADER: u64 = 32;
+pub(crate) const FILE_HEADER: u64 = FILE_HEADER_LENGTH as u64;
+
+const FILE_HEADER_LENGTH: usize = 32;
 
 /// Octets of a record header.
 pub(crate) const RECORD_HEADER: usize = 20;
@@ -52,7 +54,7 @@ pub(crate) fn parse_name(name: &str) -> Option<u32> {
 
 /// Writes the header of a new segment.
 pub(crate) fn write_header(file: &dyn DiskFile, segment: u32, marker: Marker) -> io::Result<()> {
-    let mut header = [0; FILE_HEADER as usize];
+    let mut header = [0; FILE_HEADER_LENGTH];
     header[..8].copy_from_slice(&MAGIC);
     header[8..16].copy_from_slice(&marker);
     header[16..20].copy_from_slice(&segment.to_le_bytes());
@@ -63,7 +65,7 @@ pub(crate) fn write_header(file: &dyn DiskFile, segment: u32, marker: Marker) ->
 
 /// The marker in a segment's header, if the header is whole.
 pub(crate) fn read_marker(file: &dyn DiskFile, segment: u32) -> io::Result<Option<Marker>> {
-    let mut header = [0; FILE_HEADER as usize];
+    let mut header = [0; FILE_HEADER_LENGTH];
     let whole = read_full(file, &mut header, 0)? == header.len()
         && header[..8] == MAGIC
         && number(&header, 16) == segment
@@ -260,8 +262,8 @@ impl Scanner {
         let held = self.start..self.start + self.window.len() as u64;
         let available = self.size.saturating_sub(offset).min(length as u64);
         if offset < held.start || offset + available > held.end {
-            let wanted = (available as usize).max(WINDOW);
-            let wanted = self.size.saturating_sub(offset).min(wanted as u64) as usize;
+            let wanted = available.max(WINDOW as u64);
+            let wanted = octets(self.size.saturating_sub(offset).min(wanted));
             self.window.resize(wanted, 0);
             // A window grown for one huge record is not kept.
             self.window.shrink_to(2 * WINDOW);
@@ -269,8 +271,12 @@ impl Scanner {
             let read = read_full(&*self.file, &mut self.window, offset)?;
             self.window.truncate(read);
         }
-        let begin = (offset - self.start) as usize;
-        let end = (begin + available as usize).min(self.window.len());
+        let begin = octets(offset - self.start);
+        let end = (begin + octets(available)).min(self.window.len());
         Ok(self.window.get(begin..end).unwrap_or_default())
     }
+}
+
+fn octets(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
 }

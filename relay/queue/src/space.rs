@@ -45,10 +45,10 @@ impl Space {
     pub(crate) fn allows(&self, bytes: u64) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let stale = state.as_ref().is_none_or(|seen| {
+        let outdated = state.as_ref().is_none_or(|seen| {
             seen.granted + bytes > LOOK_BYTES || now.duration_since(seen.at) >= LOOK_EVERY
         });
-        if stale {
+        if outdated {
             let free = self.disk.free_bytes(&self.directory).unwrap_or(u64::MAX);
             *state = Some(Seen {
                 at: now,

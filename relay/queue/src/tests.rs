@@ -1,7 +1,12 @@
 //! Tests of the whole queue, on the real file system and on one in memory that fails to order.
 
+mod damage;
+mod durability;
 mod lifecycle;
 mod memory;
+mod model;
+mod reclaiming;
+mod settling;
 
 use std::sync::Arc;
 
@@ -57,6 +62,27 @@ fn message(number: u64, recipients: &[&str], content: impl Into<Bytes>) -> NewMe
 
 fn id(number: u64) -> MessageId {
     MessageId::new(Timestamp(1_000_000 + number), u128::from(number))
+}
+
+/// Numbers of the messages that are due, each delivered to nobody.
+fn numbers(queue: &Queue) -> std::collections::BTreeSet<u64> {
+    take_all(queue)
+        .iter()
+        .map(|work| work.id.timestamp().0 - 1_000_000)
+        .collect()
+}
+
+/// The text of message `number` in tests that tell messages apart by it.
+fn text(number: u64) -> Vec<u8> {
+    format!(
+        "Subject: {number}\r\n\r\n{}\r\n",
+        "body ".repeat(number as usize % 7)
+    )
+    .into_bytes()
+}
+
+fn plain(number: u64) -> NewMessage {
+    message(number, &["ann@dest.example"], text(number))
 }
 
 /// A queue in memory, with small segments and small inline contents.

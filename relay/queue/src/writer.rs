@@ -97,18 +97,7 @@ impl Writer {
                 self.reclaim = Reclaim::default();
                 continue;
             }
-            let now = Instant::now();
-            let mut jobs = Vec::new();
-            if batch.ended || self.retry.is_some_and(|retry| retry <= now) {
-                self.retry = None;
-                jobs.append(&mut self.held_up);
-            }
-            let quiet = self.unsynced.is_empty();
-            let current = self.current.as_ref().map(|current| current.segment);
-            if !batch.ended {
-                jobs.extend(self.reclaim.step(&self.shared, current, quiet));
-            }
-            jobs.extend(batch.jobs);
+            let jobs = self.order(batch.jobs, batch.ended);
             let urgent = self.write_group(jobs);
             let late = self
                 .deadline
@@ -124,6 +113,27 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    /// What to write now: settles that were held up first, then copies, then what arrived.
+    fn order(&mut self, mut arrived: Vec<Job>, ended: bool) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        if ended || self.retry.is_none_or(|retry| retry <= Instant::now()) {
+            self.retry = None;
+            jobs.append(&mut self.held_up);
+        } else {
+            // Settles keep their order among each other, so these wait behind those.
+            let settles = arrived.extract_if(.., |job| matches!(job.effect, Effect::Settle { .. }));
+            self.held_up.extend(settles);
+            self.hold_back();
+        }
+        if !ended {
+            let quiet = self.unsynced.is_empty() && self.held_up.is_empty() && jobs.is_empty();
+            let current = self.current.as_ref().map(|current| current.segment);
+            jobs.extend(self.reclaim.step(&self.shared, current, quiet));
+        }
+        jobs.append(&mut arrived);
+        jobs
     }
 
     /// Writes jobs, in order; says whether somebody waits for the sync.
