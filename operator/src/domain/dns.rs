@@ -107,9 +107,10 @@ impl Dns {
                 return known;
             }
         }
-        let lookups = names
-            .iter()
-            .map(|name| async move { (name.clone(), self.txt(name).await) });
+        let lookups = names.iter().cloned().map(|name| async move {
+            let answer = self.txt(&name).await;
+            (name, answer)
+        });
         let answers: BTreeMap<_, _> = stream::iter(lookups)
             .buffer_unordered(CONCURRENCY)
             .collect()
