@@ -202,7 +202,7 @@ impl Client {
             State::Handshake | State::Ready | State::Closed => Err(Failure::Unasked),
             State::Login(mut login) => {
                 if login.reply(reply, &mut self.output)? {
-                    Ok(self.ready())
+                    Ok(Some(self.ready()))
                 } else {
                     self.state = State::Login(login);
                     Ok(None)
@@ -295,7 +295,7 @@ impl Client {
 
     fn log_in(&mut self) -> Result<Option<Next>, Failure> {
         let Some(credentials) = &self.settings.credentials else {
-            return Ok(self.ready());
+            return Ok(Some(self.ready()));
         };
         if !self.encrypted {
             return Err(Failure::AuthenticationNeedsTls);
@@ -306,9 +306,9 @@ impl Client {
         Ok(None)
     }
 
-    fn ready(&mut self) -> Option<Next> {
+    fn ready(&mut self) -> Next {
         self.state = State::Ready;
-        Some(Next::Ready)
+        Next::Ready
     }
 
     /// Begins a transaction. Fails with [`Failure::Unasked`] when replies lie there that belong to

@@ -62,11 +62,7 @@ fn number(text: &str) -> Option<u16> {
 
 impl fmt::Display for EnhancedCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}.{}.{}",
-            self.class, self.subject, self.detail
-        )
+        write!(formatter, "{}.{}.{}", self.class, self.subject, self.detail)
     }
 }
 

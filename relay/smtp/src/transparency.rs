@@ -101,7 +101,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn joined(content: &[&'static [u8]]) -> Vec<u8> {
-        let content: Vec<_> = content.iter().map(|piece| Bytes::from_static(piece)).collect();
+        let content: Vec<_> = content
+            .iter()
+            .map(|piece| Bytes::from_static(piece))
+            .collect();
         encode(&content).concat()
     }
 

@@ -69,6 +69,9 @@ pub(super) struct Attempt<'a> {
     content: &'a Content,
     /// Parallel to the recipients of the work.
     fates: Vec<Option<Fate>>,
+    /// All recipients go the same way. Otherwise they were put together for smarthosts that the
+    /// configuration no longer has, and a connection for some is none for the others.
+    together: bool,
     /// Stands ready for the next message.
     connection: Option<Connection>,
 }
@@ -82,12 +85,15 @@ impl<'a> Attempt<'a> {
         content: &'a Content,
         connection: Option<Connection>,
     ) -> Self {
+        let together =
+            !snapshot.config.delivery.smarthosts.is_empty() || &*work.destination != SMARTHOST;
         Self {
             engine,
             snapshot,
             work,
             content,
             fates: vec![None; work.recipients.len()],
+            together,
             connection,
         }
     }
@@ -95,8 +101,10 @@ impl<'a> Attempt<'a> {
     /// One fate per recipient, and a connection that can be used again.
     pub(super) async fn run(mut self) -> (Vec<Fate>, Option<Connection>) {
         for (domain, open) in self.groups() {
+            self.drop_unless_shared().await;
             self.group(&domain, open).await;
         }
+        self.drop_unless_shared().await;
         let fates = self
             .fates
             .into_iter()
@@ -110,12 +118,18 @@ impl<'a> Attempt<'a> {
         (fates, self.connection)
     }
 
-    /// Positions of recipients that go the same way: all of them, unless they were put together for
-    /// smarthosts that the configuration no longer has.
+    async fn drop_unless_shared(&mut self) {
+        if !self.together
+            && let Some(connection) = self.connection.take()
+        {
+            connection.close().await;
+        }
+    }
+
+    /// Positions of recipients that go the same way.
     fn groups(&self) -> Vec<(String, Vec<usize>)> {
         let all = 0..self.work.recipients.len();
-        let together = !self.snapshot.config.delivery.smarthosts.is_empty()
-            || &*self.work.destination != SMARTHOST;
+        let together = self.together;
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         for position in all {
             let Some(recipient) = self.recipient(position) else {
@@ -191,9 +205,14 @@ impl<'a> Attempt<'a> {
     /// The addresses of a host that mail may go to. A smarthost is named by the administrator, so it
     /// may be anywhere.
     async fn addresses(&self, hop: &Hop) -> Result<Vec<IpAddr>, Fate> {
-        let resolver = self.engine.resolvers.get(&self.snapshot.config.dns);
-        let resolver = resolver.map_err(|error| of_resolve(&error))?;
-        let mut addresses = resolver.addresses(&hop.host).await.map_err(|error| {
+        let found = match hop.host.parse() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => match self.engine.resolvers.get(&self.snapshot.config.dns) {
+                Ok(resolver) => resolver.addresses(&hop.host).await,
+                Err(error) => Err(error),
+            },
+        };
+        let mut addresses = found.map_err(|error| {
             let fate = of_host_lookup(&error);
             if hop.smarthost.is_some() {
                 hopeful(fate)

@@ -9,10 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use opentelemetry::Context as TraceContext;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState};
 use relay_queue::{MessageId, NewMessage, Outcome, Timestamp, Work};
 use relay_smtp::EnhancedCode;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
@@ -34,6 +36,11 @@ use crate::snapshot::Snapshot;
 /// The longest sleep, since the wall clock, by which work is due, may be set anew.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// Milliseconds until the next attempt after a fault of our own.
+const AFTER_FAULT: u64 = 3_600_000;
+/// KiB of content held by attempts at one time, over all; a message that does not fit waits.
+const CONTENT_KIB: u32 = 256 * 1024;
+
 /// What all attempts share.
 pub(super) struct Engine {
     pub(super) context: SharedContext,
@@ -41,9 +48,10 @@ pub(super) struct Engine {
     pub(super) resolvers: Resolvers,
     slots: Arc<Slots>,
     pool: Pool,
+    memory: Semaphore,
 }
 
-/// Delivers until shutdown.
+/// Deliversuntil shutdown.
 pub(super) async fn run(context: SharedContext) {
     let tls = match Tls::new() {
         Ok(tls) => tls,
@@ -59,6 +67,7 @@ pub(super) async fn run(context: SharedContext) {
         tls,
         slots: Arc::default(),
         pool: Pool::default(),
+        memory: Semaphore::new(CONTENT_KIB as usize),
     });
     let mut tasks = JoinSet::new();
     while !engine.context.shutdown.is_cancelled() {
@@ -193,8 +202,8 @@ impl Engine {
         let Some(work) = guard.work.as_ref() else {
             return connection;
         };
-        let (content, fates, connection) = match self.context.queue.content(work.id) {
-            Ok(pieces) => {
+        let (content, fates, connection) = match self.content(work.id).await {
+            Ok((pieces, _memory)) => {
                 let content = Content::new(&work.envelope, pieces);
                 let attempt = Attempt::new(self, snapshot, work, &content, connection);
                 let (fates, connection) = attempt.run().await;
@@ -212,13 +221,31 @@ impl Engine {
         connection
     }
 
+    /// The content of a message, and the memory that it takes. How much that is shows only when it
+    /// was read; what does not fit is let go and read again when there is room.
+    async fn content(
+        &self,
+        id: MessageId,
+    ) -> std::io::Result<(Vec<Bytes>, Option<SemaphorePermit<'_>>)> {
+        let pieces = self.context.queue.content(id)?;
+        let octets: usize = pieces.iter().map(Bytes::len).sum();
+        let kib = u32::try_from(octets / 1024).unwrap_or(u32::MAX);
+        let kib = kib.clamp(1, CONTENT_KIB);
+        if let Ok(permit) = self.memory.try_acquire_many(kib) {
+            return Ok((pieces, Some(permit)));
+        }
+        drop(pieces);
+        let permit = self.memory.acquire_many(kib).await.ok();
+        Ok((self.context.queue.content(id)?, permit))
+    }
+
     /// Writes down what became of the recipients, and tells.
     fn settle(
         &self,
         snapshot: &Snapshot,
         mut guard: Guard<'_>,
         mut fates: Vec<Fate>,
-        content: &[bytes::Bytes],
+        content: &[Bytes],
         took: Duration,
     ) {
         let Some(work) = guard.work.take() else {
@@ -244,11 +271,7 @@ impl Engine {
                 for fate in fates.iter_mut().filter(|fate| fate.kind == Kind::Failed) {
                     fate.kind = Kind::Deferred;
                 }
-                let hour = Duration::from_secs(3600).as_millis();
-                retry_at = Timestamp(
-                    now.0
-                        .saturating_add(u64::try_from(hour).unwrap_or_default()),
-                );
+                retry_at = Timestamp(now.0.saturating_add(AFTER_FAULT));
                 None
             }
         };
@@ -264,7 +287,7 @@ impl Engine {
         snapshot: &Snapshot,
         work: &Work,
         fates: &[Fate],
-        content: &[bytes::Bytes],
+        content: &[Bytes],
         now: Timestamp,
     ) -> Result<Option<NewMessage>, bounce::BounceError> {
         let failed: Vec<bounce::Failed<'_>> = work
@@ -320,7 +343,7 @@ impl Drop for Guard<'_> {
             && let Some(work) = self.work.take()
         {
             let outcomes = vec![Outcome::Deferred; work.recipients.len()];
-            let retry_at = Timestamp(now().0 + 3_600_000);
+            let retry_at = Timestamp(now().0.saturating_add(AFTER_FAULT));
             drop(
                 self.engine
                     .context

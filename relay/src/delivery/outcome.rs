@@ -167,9 +167,10 @@ pub(super) fn of_verdict(verdict: &Verdict, remote: &Remote) -> Fate {
 fn refused(stage: Stage, reply: &Arc<Reply>, remote: &Remote) -> Fate {
     let kind = match (stage, reply.code()) {
         // RFC 5321 section 4.5.3.1.10: servers of old say 552 for too many recipients (case B4).
-        (Stage::Recipient, 552) => Kind::Deferred,
+        (Stage::Recipient, 552)
         // About the session, not about the message: our credentials or our TLS are at fault.
-        (Stage::Authentication | Stage::StartTls, _) | (Stage::Mail, 530) => Kind::Deferred,
+        | (Stage::Authentication | Stage::StartTls, _)
+        | (Stage::Mail, 530) => Kind::Deferred,
         (_, 500..=599) => Kind::Failed,
         _ => Kind::Deferred,
     };

@@ -167,9 +167,6 @@ impl Resolver {
     /// The addresses of a host: IPv4 first, since most receivers know the relay by it, and always
     /// in that order, since a greylisting server wants to see the same family again (case B15).
     pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
-        }
         let (four, six) = tokio::join!(
             self.lookup(host, RecordType::A),
             self.lookup(host, RecordType::AAAA)

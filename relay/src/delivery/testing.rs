@@ -52,7 +52,12 @@ impl Relay {
     }
 
     /// Puts a message into the queue.
-    pub(super) async fn submit(&self, sender: Option<&str>, recipients: &[&str], content: &str) -> MessageId {
+    pub(super) async fn submit(
+        &self,
+        sender: Option<&str>,
+        recipients: &[&str],
+        content: &str,
+    ) -> MessageId {
         let id = MessageId::new(now(), fastrand::u128(..));
         self.context
             .queue
@@ -78,7 +83,11 @@ impl Relay {
             }
         };
         let result = tokio::time::timeout(PATIENCE, reached).await;
-        assert!(result.is_ok(), "{} messages queued", self.context.queue.status().0);
+        assert!(
+            result.is_ok(),
+            "{} messages queued",
+            self.context.queue.status().0
+        );
     }
 
     /// Waits until nothing is due any more: what is queued waits for its next attempt.
@@ -99,7 +108,10 @@ impl Relay {
     /// Stops delivery in good order.
     pub(super) async fn stop(self) {
         self.context.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .unwrap()
+            .unwrap();
         self.context.queue.close();
     }
 }

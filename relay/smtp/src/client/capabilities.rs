@@ -3,6 +3,10 @@
 use crate::reply::Reply;
 
 /// Offers that a client makes use of; the others are ignored.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an extension that a server offers or not"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// The name that the server gave itself.

@@ -75,7 +75,10 @@ fn b1_each_recipient_has_its_own_verdict_pipelined_or_not() {
     assert!(client.is_ready());
 
     let mut client = ready("");
-    assert_eq!(begin(&mut client, &["a@x", "b@x", "c@x"]), "MAIL FROM:<sender@from.example>\r\n");
+    assert_eq!(
+        begin(&mut client, &["a@x", "b@x", "c@x"]),
+        "MAIL FROM:<sender@from.example>\r\n"
+    );
     for (reply, command) in [
         ("250 ok", "RCPT TO:<a@x>\r\n"),
         ("250 ok", "RCPT TO:<b@x>\r\n"),
@@ -117,7 +120,9 @@ fn b3_sender_refused_but_content_asked_for_gets_a_lone_dot() {
 fn b6_a_refusal_at_the_end_of_the_content_goes_to_all_taken_recipients() {
     let mut client = ready(PIPELINING);
     begin(&mut client, &["a@x", "b@x", "c@x"]);
-    client.receive(b"250 ok\r\n250 ok\r\n551 no\r\n250 ok\r\n354 go\r\n").unwrap();
+    client
+        .receive(b"250 ok\r\n250 ok\r\n551 no\r\n250 ok\r\n354 go\r\n")
+        .unwrap();
     client.content_sent().unwrap();
     client.receive(b"550 spam\r\n").unwrap();
     let expected = ["Content 550", "Recipient 551", "Content 550"];
@@ -128,7 +133,9 @@ fn b6_a_refusal_at_the_end_of_the_content_goes_to_all_taken_recipients() {
 fn b7_b9_b13_a_refusing_greeting_ends_the_session() {
     for reply in ["421 4.7.0 Try again later", "554 no", "521 no mail here"] {
         let mut client = Client::new(settings(StartTls::Opportunistic));
-        let failure = client.receive(format!("{reply}\r\n").as_bytes()).unwrap_err();
+        let failure = client
+            .receive(format!("{reply}\r\n").as_bytes())
+            .unwrap_err();
         let Failure::Refused { stage, reply: got } = failure else {
             panic!("{failure}");
         };
@@ -151,8 +158,14 @@ fn b8_an_older_421_ends_the_transaction_and_the_session() {
 fn a_421_at_any_stage_takes_the_recipients_before_it_too() {
     let rows = [
         ("250 ok\r\n421 bye\r\n", ["Recipient 421", "Recipient 421"]),
-        ("250 ok\r\n250 ok\r\n421 bye\r\n", ["Recipient 421", "Recipient 421"]),
-        ("250 ok\r\n550 no\r\n250 ok\r\n421 bye\r\n", ["Recipient 550", "Data 421"]),
+        (
+            "250 ok\r\n250 ok\r\n421 bye\r\n",
+            ["Recipient 421", "Recipient 421"],
+        ),
+        (
+            "250 ok\r\n550 no\r\n250 ok\r\n421 bye\r\n",
+            ["Recipient 550", "Data 421"],
+        ),
     ];
     for (replies, expected) in rows {
         let mut client = ready(PIPELINING);
@@ -167,10 +180,15 @@ fn a_421_at_any_stage_takes_the_recipients_before_it_too() {
 fn b27_a_loss_after_the_content_is_told_apart_from_one_before() {
     let mut client = ready(PIPELINING);
     begin(&mut client, &["a@x", "b@x"]);
-    client.receive(b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n").unwrap();
+    client
+        .receive(b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n")
+        .unwrap();
     client.content_sent().unwrap();
     assert!(client.awaits_content_reply());
-    assert_eq!(short(&client.take_verdicts()), ["unconfirmed", "Recipient 550"]);
+    assert_eq!(
+        short(&client.take_verdicts()),
+        ["unconfirmed", "Recipient 550"]
+    );
 
     let mut client = ready(PIPELINING);
     begin(&mut client, &["a@x"]);

@@ -153,7 +153,9 @@ impl Transaction {
 
     fn command(&mut self, parts: &[&[u8]], output: &mut Vec<u8>) {
         if self.pipelined {
-            parts.iter().for_each(|part| output.extend_from_slice(part));
+            for part in parts {
+                output.extend_from_slice(part);
+            }
         } else {
             self.waiting.push_back(parts.concat());
         }

@@ -41,10 +41,7 @@ fn b12_enhanced_codes_of_all_lines_become_one_and_the_texts_are_joined() {
     let reply = one(b"550-5.1.1 The account\r\n550-5.1.1 does not\r\n550 5.1.1 exist.\r\n");
     assert_eq!(reply.enhanced(), Some(EnhancedCode::new(5, 1, 1)));
     assert_eq!(reply.text(), "The account does not exist.");
-    assert_eq!(
-        reply.to_string(),
-        "550 5.1.1 The account does not exist."
-    );
+    assert_eq!(reply.to_string(), "550 5.1.1 The account does not exist.");
 }
 
 #[test]
@@ -64,7 +61,14 @@ fn an_enhanced_code_of_another_class_does_not_count() {
 
 #[test]
 fn text_that_only_looks_like_an_enhanced_code_stays_text() {
-    for text in ["5.1", "5.1.1.1 x", "3.1.1 x", "5.1111.1 x", "5..1 x", "5.1.1x"] {
+    for text in [
+        "5.1",
+        "5.1.1.1 x",
+        "3.1.1 x",
+        "5.1111.1 x",
+        "5..1 x",
+        "5.1.1x",
+    ] {
         let reply = one(format!("550 {text}\r\n").as_bytes());
         assert_eq!(reply.enhanced(), None, "{text}");
         assert_eq!(reply.text(), text);

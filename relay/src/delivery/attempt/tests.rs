@@ -7,7 +7,10 @@ fn content(pieces: &[&str], smtputf8: bool) -> Content {
         smtputf8,
         ..envelope(None, &["a@b"], &whole)
     };
-    let pieces = pieces.iter().map(|piece| Bytes::from((*piece).to_owned())).collect();
+    let pieces = pieces
+        .iter()
+        .map(|piece| Bytes::from((*piece).to_owned()))
+        .collect();
     Content::new(&envelope, pieces)
 }
 
@@ -53,17 +56,40 @@ fn m7_m8_m11_and_null_exchangers_have_their_codes() {
         cause: "Server Failure".into(),
     };
     let rows = [
-        (ResolveError::NoSuchName(name()), Kind::Failed, "5.1.2", "5.4.4"),
-        (ResolveError::NoRecords(name()), Kind::Failed, "5.1.2", "5.4.4"),
-        (ResolveError::NullExchanger(name()), Kind::Failed, "5.1.10", "5.4.4"),
+        (
+            ResolveError::NoSuchName(name()),
+            Kind::Failed,
+            "5.1.2",
+            "5.4.4",
+        ),
+        (
+            ResolveError::NoRecords(name()),
+            Kind::Failed,
+            "5.1.2",
+            "5.4.4",
+        ),
+        (
+            ResolveError::NullExchanger(name()),
+            Kind::Failed,
+            "5.1.10",
+            "5.4.4",
+        ),
         (temporary, Kind::Deferred, "4.4.3", "4.4.3"),
     ];
     for (error, kind, of_domain, of_host) in rows {
         let fate = of_resolve(&error);
-        assert_eq!((fate.kind, fate.status.to_string()), (kind, of_domain.into()), "{error}");
+        assert_eq!(
+            (fate.kind, fate.status.to_string()),
+            (kind, of_domain.into()),
+            "{error}"
+        );
         assert!(!fate.host_fault);
         let fate = of_host_lookup(&error);
-        assert_eq!((fate.kind, fate.status.to_string()), (kind, of_host.into()), "{error}");
+        assert_eq!(
+            (fate.kind, fate.status.to_string()),
+            (kind, of_host.into()),
+            "{error}"
+        );
         assert!(fate.host_fault);
         assert_eq!(hopeful(fate).kind, Kind::Deferred);
     }

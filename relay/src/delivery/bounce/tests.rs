@@ -66,21 +66,35 @@ fn b25_a_report_has_the_null_path_three_parts_and_the_server_s_words() {
     let (recipient, other) = (address("a@remote.test"), address("b@remote.test"));
     let (first, second) = (fate("No such user here"), fate("Mailbox closed"));
     let failed = [
-        Failed { recipient: &recipient, fate: &first },
-        Failed { recipient: &other, fate: &second },
+        Failed {
+            recipient: &recipient,
+            fate: &first,
+        },
+        Failed {
+            recipient: &other,
+            fate: &second,
+        },
     ];
     let (message, text) = report("shop@from.example", &failed, CONTENT);
     assert_eq!(message.envelope.sender, None);
     assert_eq!(message.envelope.recipients, [address("shop@from.example")]);
     assert!(!message.envelope.eight_bit);
 
-    let parsed = mail_parser::MessageParser::default().parse(text.as_bytes()).unwrap();
+    let parsed = mail_parser::MessageParser::default()
+        .parse(text.as_bytes())
+        .unwrap();
     let from = parsed.from().unwrap().first().unwrap();
     assert_eq!(from.name(), Some("Mail Delivery System"));
     assert_eq!(from.address(), Some("MAILER-DAEMON@relay.example"));
-    assert_eq!(parsed.to().unwrap().first().unwrap().address(), Some("shop@from.example"));
+    assert_eq!(
+        parsed.to().unwrap().first().unwrap().address(),
+        Some("shop@from.example")
+    );
     let kind = parsed.content_type().unwrap();
-    assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("report")));
+    assert_eq!(
+        (kind.ctype(), kind.subtype()),
+        ("multipart", Some("report"))
+    );
     assert_eq!(kind.attribute("report-type"), Some("delivery-status"));
     assert_eq!(parsed.parts.len(), 4);
 
@@ -88,15 +102,18 @@ fn b25_a_report_has_the_null_path_three_parts_and_the_server_s_words() {
     assert!(human.contains("<a@remote.test>\r\n    mx.remote.test [192.0.2.25] said in reply to RCPT TO:\r\n    550 5.1.1 No such user here"), "{human}");
     assert!(human.contains("<b@remote.test>"));
     assert!(human.contains("550 5.1.1 Mailbox closed"));
-    assert!(text.contains(
-        "Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
+    assert!(
+        text.contains(
+            "Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
          Reporting-MTA: dns; relay.example\r\nX-Queue-Id: 00000000000000000000000007\r\n\
          Arrival-Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n\r\n\
          Final-Recipient: rfc822; a@remote.test\r\nAction: failed\r\nStatus: 5.1.1\r\n\
          Remote-MTA: dns; mx.remote.test\r\nDiagnostic-Code: smtp; 550 5.1.1 No such user here\r\n\
          Last-Attempt-Date: Tue, 14 Nov 2023 22:14:20 +0000\r\n\r\n\
          Final-Recipient: rfc822; b@remote.test\r\n"
-    ), "{text}");
+        ),
+        "{text}"
+    );
     assert!(text.contains("Content-Type: text/rfc822-headers\r\n"));
     assert!(text.contains("Message-ID: <m1@from.example>\r\n"));
     assert!(!text.contains("secret body"));
@@ -108,7 +125,10 @@ fn b25_a_report_has_the_null_path_three_parts_and_the_server_s_words() {
 fn an_expired_message_says_so_and_keeps_what_happened_last() {
     let recipient = address("a@remote.test");
     let expired = fate("greylisted").expire();
-    let failed = [Failed { recipient: &recipient, fate: &expired }];
+    let failed = [Failed {
+        recipient: &recipient,
+        fate: &expired,
+    }];
     let (_, text) = report("shop@from.example", &failed, CONTENT);
     assert!(text.contains("Status: 4.4.7\r\n"));
     assert!(text.contains("for as long as the relay is set to"));
@@ -119,14 +139,19 @@ fn an_expired_message_says_so_and_keeps_what_happened_last() {
 fn words_that_are_not_ascii_and_headers_that_are_not_stay_readable_and_seven_bit() {
     let recipient = address("p\u{e5}l@remote.test");
     let words = fate("Adresse unbekannt: M\u{fc}ller");
-    let failed = [Failed { recipient: &recipient, fate: &words }];
+    let failed = [Failed {
+        recipient: &recipient,
+        fate: &words,
+    }];
     let content = "Subject: Gr\u{fc}\u{df}e\r\n\r\nx\r\n";
     let (message, text) = report("shop@from.example", &failed, content);
     assert!(text.is_ascii());
     assert!(!message.envelope.eight_bit && !message.envelope.smtputf8);
     assert!(text.contains("Final-Recipient: utf-8; p\\x{E5}l@remote.test\r\n"));
     assert!(text.contains("Diagnostic-Code: smtp; 550 5.1.1 Adresse unbekannt: M?ller\r\n"));
-    let parsed = mail_parser::MessageParser::default().parse(text.as_bytes()).unwrap();
+    let parsed = mail_parser::MessageParser::default()
+        .parse(text.as_bytes())
+        .unwrap();
     assert!(parsed.body_text(0).unwrap().contains("M\u{fc}ller"));
 }
 
@@ -134,7 +159,10 @@ fn words_that_are_not_ascii_and_headers_that_are_not_stay_readable_and_seven_bit
 fn l12_a_sender_in_utf8_gets_a_report_that_asks_for_smtputf8() {
     let recipient = address("a@remote.test");
     let words = fate("no");
-    let failed = [Failed { recipient: &recipient, fate: &words }];
+    let failed = [Failed {
+        recipient: &recipient,
+        fate: &words,
+    }];
     let (message, text) = report("p\u{e5}l@from.example", &failed, CONTENT);
     assert!(message.envelope.smtputf8 && message.envelope.eight_bit);
     assert!(text.contains("To: <p\u{e5}l@from.example>\r\n"));
@@ -143,10 +171,22 @@ fn l12_a_sender_in_utf8_gets_a_report_that_asks_for_smtputf8() {
 #[test]
 fn hostile_words_and_content_do_not_break_the_report() {
     let recipient = address("a@remote.test");
-    let words = fate(&format!("{}\r\n\r\n--000000\r\nAction: delivered", "x".repeat(3000)));
-    let failed = [Failed { recipient: &recipient, fate: &words }];
+    let words = fate(&format!(
+        "{}\r\n\r\n--000000\r\nAction: delivered",
+        "x".repeat(3000)
+    ));
+    let failed = [Failed {
+        recipient: &recipient,
+        fate: &words,
+    }];
     let endless = "X: y\r\n".repeat(100_000);
-    for content in [endless.as_str(), "", "\r\n\r\n", "no end", "a\0b: \u{1}\r\n\r\n"] {
+    for content in [
+        endless.as_str(),
+        "",
+        "\r\n\r\n",
+        "no end",
+        "a\0b: \u{1}\r\n\r\n",
+    ] {
         let (message, text) = report("shop@from.example", &failed, content);
         assert!(message.content.concat().len() < 100_000);
         assert!(!text.contains("\r\nAction: delivered"));
@@ -165,7 +205,10 @@ fn a_host_name_that_is_no_mail_domain_still_gives_a_report() {
         hostname: "under_score",
         sender: &address("shop@from.example"),
         original: &work,
-        failed: &[Failed { recipient: &recipient, fate: &words }],
+        failed: &[Failed {
+            recipient: &recipient,
+            fate: &words,
+        }],
         content: &[],
         now: Timestamp(0),
     });

@@ -3,6 +3,7 @@ use crate::delivery::testing::peer::{Answer, Behaviour, Peer, Tls as PeerTls};
 use crate::delivery::testing::tls_server;
 use crate::delivery::tls::Tls;
 use relay_smtp::Address;
+use rustls_pki_types::pem::PemObject as _;
 
 fn timeouts() -> Timeouts {
     let short = relay_config::Duration::from_millis(700);
@@ -33,9 +34,7 @@ fn target(peer: &Peer, security: Security) -> Target {
 
 /// A client that trusts only this certificate.
 fn trusting(pem: &str) -> Arc<ClientConfig> {
-    use rustls_pki_types::pem::PemObject as _;
-    let certificate =
-        rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let certificate = rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -107,7 +106,12 @@ async fn t2_a_server_without_common_signature_schemes_is_followed_by_clear_text(
 
 #[tokio::test]
 async fn t1_t3_t6_required_tls_that_does_not_work_is_an_error() {
-    for tls in [PeerTls::Closes, PeerTls::Stalls, PeerTls::Talks, PeerTls::No] {
+    for tls in [
+        PeerTls::Closes,
+        PeerTls::Stalls,
+        PeerTls::Talks,
+        PeerTls::No,
+    ] {
         for security in [Security::Required, Security::Verified] {
             let peer = peer(tls.clone()).await;
             assert!(open(&target(&peer, security)).await.is_err());
@@ -126,7 +130,11 @@ async fn t4_t9_t10_m16_any_certificate_will_do_and_the_name_is_sent_without_its_
         let mut connection = open(&target).await.unwrap();
         let encryption = connection.remote().encryption.unwrap();
         assert_eq!(encryption.version, "TLSv1_3");
-        assert!(encryption.cipher.starts_with("TLS13_"), "{}", encryption.cipher);
+        assert!(
+            encryption.cipher.starts_with("TLS13_"),
+            "{}",
+            encryption.cipher
+        );
         send(&mut connection, "x\r\n").await;
         assert_eq!(peer.server_names(), [Some("mx.test".into())]);
         assert_eq!(peer.encrypted(), [true]);
@@ -168,16 +176,17 @@ async fn t8_a_server_given_by_address_gets_no_name_and_its_address_is_verified()
 async fn t20_no_client_certificate_is_shown() {
     // A server that demands one ends the handshake.
     let (_, pem) = tls_server(&["client.test"]);
-    use rustls_pki_types::pem::PemObject as _;
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
         .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        provider.clone(),
+    )
+    .build()
+    .unwrap();
     let certified = rcgen::generate_simple_self_signed(vec!["mx.test".into()]).unwrap();
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
     let server = rustls::ServerConfig::builder_with_provider(provider)
@@ -187,7 +196,10 @@ async fn t20_no_client_certificate_is_shown() {
         .with_single_cert(vec![certified.cert.der().clone()], key.into())
         .unwrap();
     let peer = peer(PeerTls::Yes(Arc::new(server))).await;
-    let error = open(&target(&peer, Security::Required)).await.err().unwrap();
+    let error = open(&target(&peer, Security::Required))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, ConnectionError::Tls(_)), "{error}");
     let connection = open(&target(&peer, Security::Opportunistic)).await.unwrap();
     assert_eq!(connection.remote().encryption, None);
@@ -213,8 +225,14 @@ async fn r18_t7_required_tls_neither_falls_back_to_helo_nor_to_clear_text() {
         ..Behaviour::default()
     })
     .await;
-    let error = open(&target(&peer, Security::Required)).await.err().unwrap();
-    assert!(matches!(error, ConnectionError::Session(Failure::TlsNotOffered)), "{error}");
+    let error = open(&target(&peer, Security::Required))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, ConnectionError::Session(Failure::TlsNotOffered)),
+        "{error}"
+    );
     assert!(!peer.lines(0).iter().any(|line| line.starts_with("HELO")));
     assert!(open(&target(&peer, Security::Opportunistic)).await.is_ok());
 }
@@ -244,7 +262,14 @@ async fn r39_the_password_goes_under_tls_and_after_its_challenge() {
     open(&target).await.unwrap();
     assert_eq!(
         peer.lines(0),
-        ["EHLO relay.example", "STARTTLS", "EHLO relay.example", "AUTH LOGIN", "dXNlcg==", "cGFzcw=="]
+        [
+            "EHLO relay.example",
+            "STARTTLS",
+            "EHLO relay.example",
+            "AUTH LOGIN",
+            "dXNlcg==",
+            "cGFzcw=="
+        ]
     );
 }
 
@@ -255,7 +280,10 @@ async fn d1_d3_d4_d5_the_server_reads_the_content_that_was_sent() {
     send(&mut connection, ".a\r\n.\r\n..\r\nhello\r\n.\r\nworld\r\n").await;
     send(&mut connection, "second\r\n").await;
     let messages = peer.received(2).await;
-    assert_eq!(messages[0].content, "..a\r\n..\r\n...\r\nhello\r\n..\r\nworld\r\n");
+    assert_eq!(
+        messages[0].content,
+        "..a\r\n..\r\n...\r\nhello\r\n..\r\nworld\r\n"
+    );
     assert_eq!(messages[1].content, "second\r\n");
 }
 

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::delivery::testing::dns::Dns;
 use crate::delivery::testing::peer::{Answer, Behaviour, Peer, Tls as PeerTls};
@@ -52,7 +51,9 @@ const TWO_HOSTS: &[(&str, &str, &str)] = &[
 #[tokio::test]
 async fn a_message_is_delivered_once_with_its_envelope() {
     let (relay, peer) = relay_and_peer(Behaviour::default(), "").await;
-    relay.submit(Some("a@from.example"), &["to@[127.0.0.1]"], TEXT).await;
+    relay
+        .submit(Some("a@from.example"), &["to@[127.0.0.1]"], TEXT)
+        .await;
     relay.queued(0).await;
     let messages = peer.received(1).await;
     assert_eq!(messages[0].mail, "MAIL FROM:<a@from.example>");
@@ -80,7 +81,11 @@ async fn b1_b16_the_refused_is_reported_the_deferred_waits_and_the_taken_is_done
     // The report.
     assert_eq!(messages[1].mail, "MAIL FROM:<>");
     assert_eq!(messages[1].recipients, ["RCPT TO:<shop@[127.0.0.1]>"]);
-    assert!(messages[1].content.contains("Diagnostic-Code: smtp; 550 5.1.1 no such user"));
+    assert!(
+        messages[1]
+            .content
+            .contains("Diagnostic-Code: smtp; 550 5.1.1 no such user")
+    );
     assert!(!messages[1].content.contains("busy@"));
     relay.queued(1).await;
     let due = relay.context.queue.next_due().unwrap();
@@ -126,12 +131,17 @@ async fn b4_recipients_beyond_the_server_s_limit_follow_at_once() {
         "",
     )
     .await;
-    let to: Vec<String> = (0..5).map(|number| format!("r{number}@[127.0.0.1]")).collect();
+    let to: Vec<String> = (0..5)
+        .map(|number| format!("r{number}@[127.0.0.1]"))
+        .collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     relay.submit(SENDER, &to, TEXT).await;
     relay.queued(0).await;
     let messages = peer.messages();
-    let counts: Vec<usize> = messages.iter().map(|message| message.recipients.len()).collect();
+    let counts: Vec<usize> = messages
+        .iter()
+        .map(|message| message.recipients.len())
+        .collect();
     assert_eq!(counts, [2, 2, 1]);
     assert_eq!(peer.connections(), 1);
     relay.stop().await;
@@ -140,12 +150,17 @@ async fn b4_recipients_beyond_the_server_s_limit_follow_at_once() {
 #[tokio::test]
 async fn many_recipients_go_in_several_transactions_of_one_connection() {
     let (relay, peer) = relay_and_peer(Behaviour::default(), "").await;
-    let to: Vec<String> = (0..250).map(|number| format!("r{number}@[127.0.0.1]")).collect();
+    let to: Vec<String> = (0..250)
+        .map(|number| format!("r{number}@[127.0.0.1]"))
+        .collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     relay.submit(SENDER, &to, TEXT).await;
     relay.queued(0).await;
     let messages = peer.messages();
-    let counts: Vec<usize> = messages.iter().map(|message| message.recipients.len()).collect();
+    let counts: Vec<usize> = messages
+        .iter()
+        .map(|message| message.recipients.len())
+        .collect();
     assert_eq!(counts, [100, 100, 50]);
     assert_eq!(peer.connections(), 1);
     relay.stop().await;
@@ -160,12 +175,26 @@ async fn b6_a_refusal_at_the_end_gives_one_report_naming_all() {
         "messagesPerConnection: 1",
     )
     .await;
-    relay.submit(SENDER, &["a@[127.0.0.1]", "b@[127.0.0.1]"], TEXT).await;
+    relay
+        .submit(SENDER, &["a@[127.0.0.1]", "b@[127.0.0.1]"], TEXT)
+        .await;
     let messages = peer.received(1).await;
     relay.queued(0).await;
-    assert!(messages[0].content.contains("Final-Recipient: rfc822; a@[127.0.0.1]"));
-    assert!(messages[0].content.contains("Final-Recipient: rfc822; b@[127.0.0.1]"));
-    assert!(messages[0].content.contains("said in reply to the end of the message:"));
+    assert!(
+        messages[0]
+            .content
+            .contains("Final-Recipient: rfc822; a@[127.0.0.1]")
+    );
+    assert!(
+        messages[0]
+            .content
+            .contains("Final-Recipient: rfc822; b@[127.0.0.1]")
+    );
+    assert!(
+        messages[0]
+            .content
+            .contains("said in reply to the end of the message:")
+    );
     assert_eq!(peer.messages().len(), 1);
     relay.stop().await;
 }
@@ -244,7 +273,9 @@ async fn connections_are_reused_up_to_their_limit() {
     )
     .await;
     for number in 0..7 {
-        relay.submit(None, &[&format!("r{number}@[127.0.0.1]")], TEXT).await;
+        relay
+            .submit(None, &[&format!("r{number}@[127.0.0.1]")], TEXT)
+            .await;
     }
     relay.queued(0).await;
     assert_eq!(peer.messages().len(), 7);
@@ -271,7 +302,8 @@ async fn m17_a_changed_configuration_does_not_reuse_connections() {
 async fn b18_a_message_older_than_the_limit_is_reported_after_its_attempt() {
     let (relay, peer) = relay_and_peer(
         rule(|_, line| {
-            line.starts_with("RCPT TO:<busy@").then_some(Answer::Say("450 4.2.0 greylisted"))
+            line.starts_with("RCPT TO:<busy@")
+                .then_some(Answer::Say("450 4.2.0 greylisted"))
         }),
         "retry: {initial: 1ms, maximum: 1ms, expireAfter: 1ms}",
     )
@@ -309,7 +341,13 @@ async fn b24_a_failed_message_without_return_path_is_not_reported() {
     .await;
     relay.submit(None, &["to@[127.0.0.1]"], TEXT).await;
     relay.queued(0).await;
-    assert_eq!(peer.lines(0).iter().filter(|line| line.starts_with("MAIL")).count(), 1);
+    assert_eq!(
+        peer.lines(0)
+            .iter()
+            .filter(|line| line.starts_with("MAIL"))
+            .count(),
+        1
+    );
     relay.stop().await;
 }
 
@@ -348,9 +386,14 @@ async fn m8_m14_hosts_without_addresses_and_addresses_that_do_not_answer_are_ski
 
 #[tokio::test]
 async fn m11_a_domain_whose_exchanger_is_this_machine_fails_for_good_and_without_a_loop() {
-    let dns = Dns::start(&[("loop.test", "MX", "10 localhost"), ("zero.test", "A", "0.0.0.0")]).await;
+    let dns = Dns::start(&[
+        ("loop.test", "MX", "10 localhost"),
+        ("zero.test", "A", "0.0.0.0"),
+    ])
+    .await;
     let peer = Peer::start(Behaviour::default()).await;
-    let text = configuration(peer.port(), Some(dns.address), "").replace("127.0.0.0/8", "127.0.0.77/32");
+    let text =
+        configuration(peer.port(), Some(dns.address), "").replace("127.0.0.0/8", "127.0.0.77/32");
     let relay = Relay::start(&text);
     for to in ["to@loop.test", "to@zero.test", "to@[127.0.0.1]"] {
         relay.submit(None, &[to], TEXT).await;
@@ -389,7 +432,8 @@ async fn a_smarthost_takes_all_mail_and_a_wrong_password_makes_it_wait() {
         rule: Box::new(move |_, line| {
             let good = accepting.load(std::sync::atomic::Ordering::SeqCst);
             let reply = if good { "235 ok" } else { "535 5.7.8 wrong" };
-            line.starts_with("AUTH PLAIN ").then_some(Answer::Say(reply))
+            line.starts_with("AUTH PLAIN ")
+                .then_some(Answer::Say(reply))
         }),
     })
     .await;
@@ -407,20 +451,58 @@ async fn a_smarthost_takes_all_mail_and_a_wrong_password_makes_it_wait() {
     let snapshot = Snapshot::load(&file, None).unwrap();
     relay.context.snapshot.store(Arc::new(snapshot));
 
-    relay.submit(None, &["a@one.example", "b@two.example"], TEXT).await;
+    relay
+        .submit(None, &["a@one.example", "b@two.example"], TEXT)
+        .await;
     relay.queued(0).await;
     assert_eq!(peer.encrypted(), [true, true]);
     assert_eq!(peer.connections(), 2);
-    assert!(peer.lines(0).contains(&"AUTH PLAIN AHVzZXIAcGFzcw==".into()));
+    assert!(
+        peer.lines(0)
+            .contains(&"AUTH PLAIN AHVzZXIAcGFzcw==".into())
+    );
 
     accept.store(false, std::sync::atomic::Ordering::SeqCst);
-    let touched = configuration(25, None, &smarthost(peer.port())).replace("relay.example", "again.example");
+    let touched =
+        configuration(25, None, &smarthost(peer.port())).replace("relay.example", "again.example");
     std::fs::write(&file, touched).unwrap();
     let snapshot = Snapshot::load(&file, None).unwrap();
     relay.context.snapshot.store(Arc::new(snapshot));
     relay.submit(SENDER, &["a@one.example"], TEXT).await;
     relay.settled().await;
     assert_eq!(relay.context.queue.status().0, 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn mail_put_together_for_a_smarthost_that_is_gone_goes_to_each_domain() {
+    let dns = Dns::start(&[
+        ("one.test", "A", "127.0.0.2"),
+        ("two.test", "A", "127.0.0.3"),
+    ])
+    .await;
+    let (first, second) = two_peers(Behaviour::default(), Behaviour::default()).await;
+    let smarthost = "smarthosts: [{host: 127.0.0.4, port: 1, tls: None}]";
+    let relay = Relay::start(&configuration(first.port(), Some(dns.address), smarthost));
+    let directory = tempfile::tempdir().unwrap();
+    let without = configuration(first.port(), Some(dns.address), "");
+    let other = crate::context::Context::for_test(&without, directory.path());
+    relay.context.snapshot.store(other.snapshot.load_full());
+    for _ in 0..2 {
+        relay
+            .submit(None, &["a@one.test", "b@two.test", "c@one.test"], TEXT)
+            .await;
+        relay.queued(0).await;
+    }
+    let counts = |peer: &Peer| {
+        let messages = peer.messages();
+        messages
+            .iter()
+            .map(|message| message.recipients.len())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&first), [2, 2]);
+    assert_eq!(counts(&second), [1, 1]);
     relay.stop().await;
 }
 
@@ -432,13 +514,24 @@ async fn l6_l9_l11_what_a_server_cannot_take_is_reported_with_its_code() {
     };
     let (relay, peer) = relay_and_peer(plain(), "").await;
     relay.submit(None, &["p\u{e5}l@[127.0.0.1]"], TEXT).await;
-    relay.submit(None, &["a@[127.0.0.1]"], "Subject: \u{e5}\r\n\r\nx\r\n").await;
-    relay.submit(None, &["a@[127.0.0.1]"], &format!("A: b\r\n\r\n{}\r\n", "x".repeat(400))).await;
+    relay
+        .submit(None, &["a@[127.0.0.1]"], "Subject: \u{e5}\r\n\r\nx\r\n")
+        .await;
+    relay
+        .submit(
+            None,
+            &["a@[127.0.0.1]"],
+            &format!("A: b\r\n\r\n{}\r\n", "x".repeat(400)),
+        )
+        .await;
     relay.queued(0).await;
     assert!(peer.messages().is_empty());
     relay.submit(None, &["a@[127.0.0.1]"], TEXT).await;
     relay.queued(0).await;
-    assert_eq!(peer.messages()[0].mail, format!("MAIL FROM:<> SIZE={}", TEXT.len()));
+    assert_eq!(
+        peer.messages()[0].mail,
+        format!("MAIL FROM:<> SIZE={}", TEXT.len())
+    );
     relay.stop().await;
 }
 
@@ -463,7 +556,10 @@ async fn limits_hold_and_destinations_take_turns() {
 #[tokio::test]
 async fn a_stop_lets_an_attempt_finish_and_settles_it() {
     let (relay, peer) = relay_and_peer(Behaviour::default(), "").await;
-    let content = format!("A: b\r\n\r\n{}", format!("{}\r\n", "x".repeat(70)).repeat(50_000));
+    let content = format!(
+        "A: b\r\n\r\n{}",
+        format!("{}\r\n", "x".repeat(70)).repeat(50_000)
+    );
     relay.submit(None, &["to@[127.0.0.1]"], &content).await;
     while peer.lines(0).is_empty() {
         tokio::task::yield_now().await;
@@ -478,10 +574,9 @@ async fn a_stop_lets_an_attempt_finish_and_settles_it() {
 async fn a_stop_does_not_wait_for_a_silent_server_longer_than_the_grace() {
     let silent = rule(|_, line| (line == "connect").then_some(Answer::Silence));
     let peer = Peer::start(silent).await;
-    let text = configuration(peer.port(), None, "").replace("greeting: 2s", "greeting: 1h").replace(
-        "dns:",
-        "limits: {shutdownGrace: 100ms}, dns:",
-    );
+    let text = configuration(peer.port(), None, "")
+        .replace("greeting: 2s", "greeting: 1h")
+        .replace("dns:", "limits: {shutdownGrace: 100ms}, dns:");
     let relay = Relay::start(&text);
     relay.submit(None, &["to@[127.0.0.1]"], TEXT).await;
     while peer.connections() == 0 {

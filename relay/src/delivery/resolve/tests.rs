@@ -26,7 +26,10 @@ async fn exchangers_come_by_preference_without_trailing_dots_m16() {
     ])
     .await;
     let found = resolver.exchangers("a.test").await.unwrap();
-    assert_eq!(found, [exchanger(10, "first.test"), exchanger(20, "second.test")]);
+    assert_eq!(
+        found,
+        [exchanger(10, "first.test"), exchanger(20, "second.test")]
+    );
 }
 
 #[tokio::test]
@@ -37,7 +40,10 @@ async fn m1_without_mx_records_the_domain_is_its_own_exchanger() {
     ])
     .await;
     for (domain, address) in [("four.test", "192.0.2.1"), ("six.test", "2001:db8::1")] {
-        assert_eq!(resolver.exchangers(domain).await.unwrap(), [exchanger(0, domain)]);
+        assert_eq!(
+            resolver.exchangers(domain).await.unwrap(),
+            [exchanger(0, domain)]
+        );
         let expected: IpAddr = address.parse().unwrap();
         assert_eq!(resolver.addresses(domain).await.unwrap(), [expected]);
     }
@@ -52,9 +58,15 @@ async fn m2_m7_no_answer_is_no_reason_to_fall_back_to_addresses() {
     .await;
     for domain in ["silent.test", "servfail.test", "elsewhere.example"] {
         let error = resolver.exchangers(domain).await.unwrap_err();
-        assert!(matches!(error, ResolveError::Temporary { .. }), "{domain}: {error}");
+        assert!(
+            matches!(error, ResolveError::Temporary { .. }),
+            "{domain}: {error}"
+        );
         let error = resolver.addresses(domain).await.unwrap_err();
-        assert!(matches!(error, ResolveError::Temporary { .. }), "{domain}: {error}");
+        assert!(
+            matches!(error, ResolveError::Temporary { .. }),
+            "{domain}: {error}"
+        );
     }
 }
 
@@ -68,10 +80,16 @@ async fn m5_m6_aliases_are_followed() {
         ("lonely.test", "CNAME", "host.test"),
     ])
     .await;
-    assert_eq!(resolver.exchangers("alias.test").await.unwrap(), [exchanger(10, "mx.test")]);
+    assert_eq!(
+        resolver.exchangers("alias.test").await.unwrap(),
+        [exchanger(10, "mx.test")]
+    );
     let expected: IpAddr = "192.0.2.7".parse().unwrap();
     assert_eq!(resolver.addresses("mx.test").await.unwrap(), [expected]);
-    assert_eq!(resolver.exchangers("lonely.test").await.unwrap(), [exchanger(0, "lonely.test")]);
+    assert_eq!(
+        resolver.exchangers("lonely.test").await.unwrap(),
+        [exchanger(0, "lonely.test")]
+    );
 }
 
 #[tokio::test]
@@ -85,7 +103,10 @@ async fn null_exchangers_and_missing_names_are_told_apart() {
     .await;
     let null = resolver.exchangers("null.test").await.unwrap_err();
     assert_eq!(null, ResolveError::NullExchanger("null.test".into()));
-    assert_eq!(resolver.exchangers("mixed.test").await.unwrap(), [exchanger(10, "mx.test")]);
+    assert_eq!(
+        resolver.exchangers("mixed.test").await.unwrap(),
+        [exchanger(10, "mx.test")]
+    );
     let missing = resolver.exchangers("missing.test").await.unwrap_err();
     assert_eq!(missing, ResolveError::NoSuchName("missing.test".into()));
     let missing = resolver.addresses("nothing.test").await.unwrap_err();
@@ -107,13 +128,14 @@ async fn m14_b15_both_families_come_and_ipv4_first() {
 }
 
 #[tokio::test]
-async fn m11_localhost_and_addresses_as_names_are_addresses() {
+async fn m11_localhost_is_an_address_of_this_machine() {
     let (resolver, _server) = resolver(&[("loop.test", "MX", "10 localhost")]).await;
-    assert_eq!(resolver.exchangers("loop.test").await.unwrap(), [exchanger(10, "localhost")]);
-    for host in ["localhost", "127.0.0.1", "::1"] {
-        let addresses = resolver.addresses(host).await.unwrap();
-        assert!(addresses.iter().all(IpAddr::is_loopback), "{host} {addresses:?}");
-    }
+    assert_eq!(
+        resolver.exchangers("loop.test").await.unwrap(),
+        [exchanger(10, "localhost")]
+    );
+    let addresses = resolver.addresses("localhost").await.unwrap();
+    assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
 use hickory_resolver::proto::rr::{LowerName, Name, RData, Record};
 use hickory_server::Server;
-use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::net::runtime::TokioRuntimeProvider;
+use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
 use tokio::net::UdpSocket;
 
@@ -78,7 +78,9 @@ async fn forward(front: Arc<UdpSocket>, upstream: SocketAddr, queries: Arc<Atomi
         queries.fetch_add(1, Ordering::SeqCst);
         let mut query = buffer[..length].to_vec();
         let has = |word: &[u8]| {
-            query.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+            query
+                .windows(word.len())
+                .any(|window| window.eq_ignore_ascii_case(word))
         };
         if has(b"silent") {
             continue;

@@ -134,7 +134,10 @@ impl Peer {
     /// Lines of one connection.
     pub(crate) fn lines(&self, connection: usize) -> Vec<String> {
         let seen = self.shared.seen.lock();
-        let of_it = seen.lines.iter().filter(|(number, _)| *number == connection);
+        let of_it = seen
+            .lines
+            .iter()
+            .filter(|(number, _)| *number == connection);
         of_it.map(|(_, line)| line.clone()).collect()
     }
 
@@ -174,7 +177,8 @@ impl Shared {
         let stream = BufReader::new(stream);
         if let Tls::Implicit(config) = &self.behaviour.tls {
             let stream = self.accept(config.clone(), stream).await?;
-            self.session(number, BufReader::new(stream), true, true).await?;
+            self.session(number, BufReader::new(stream), true, true)
+                .await?;
             return Ok(());
         }
         let Some(mut stream) = self.session(number, stream, true, false).await? else {
@@ -184,20 +188,24 @@ impl Shared {
             Tls::Yes(config) => {
                 stream.write_all(b"220 go ahead\r\n").await?;
                 let stream = self.accept(config, stream).await?;
-                self.session(number, BufReader::new(stream), false, true).await?;
+                self.session(number, BufReader::new(stream), false, true)
+                    .await?;
             }
             Tls::Inject(config, injected) => {
                 let reply = format!("220 go ahead\r\n{injected}");
                 stream.write_all(reply.as_bytes()).await?;
                 let stream = self.accept(config, stream).await?;
-                self.session(number, BufReader::new(stream), false, true).await?;
+                self.session(number, BufReader::new(stream), false, true)
+                    .await?;
             }
             Tls::Stalls => {
                 stream.write_all(b"220 go ahead\r\n").await?;
                 std::future::pending::<()>().await;
             }
             Tls::Talks => {
-                stream.write_all(b"220 go ahead\r\n250 still here\r\n").await?;
+                stream
+                    .write_all(b"220 go ahead\r\n250 still here\r\n")
+                    .await?;
                 self.session(number, stream, false, false).await?;
             }
             Tls::Closes => stream.write_all(b"220 go ahead\r\n").await?,
@@ -225,7 +233,11 @@ impl Shared {
         greet: bool,
         encrypted: bool,
     ) -> std::io::Result<Option<BufReader<S>>> {
-        if greet && !self.answer(number, "connect", "220 mx.test ESMTP", &mut stream).await? {
+        if greet
+            && !self
+                .answer(number, "connect", "220 mx.test ESMTP", &mut stream)
+                .await?
+        {
             return Ok(None);
         }
         let mut taken: Option<Taken> = None;
@@ -236,7 +248,11 @@ impl Shared {
             }
             let line = line.trim_end().to_owned();
             self.seen.lock().lines.push((number, line.clone()));
-            let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+            let verb = line
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_ascii_uppercase();
             let usual = match verb.as_str() {
                 "EHLO" => {
                     let starttls = match self.behaviour.tls {
@@ -261,9 +277,16 @@ impl Shared {
                 Some(_) => false,
             };
             if good && verb == "MAIL" {
-                taken = Some(Taken { mail: line.clone(), recipients: Vec::new(), content: String::new() });
+                taken = Some(Taken {
+                    mail: line.clone(),
+                    recipients: Vec::new(),
+                    content: String::new(),
+                });
             }
-            if good && verb == "RCPT" && let Some(taken) = &mut taken {
+            if good
+                && verb == "RCPT"
+                && let Some(taken) = &mut taken
+            {
                 taken.recipients.push(line.clone());
             }
             if !say(said, &usual, &mut stream).await? || verb == "QUIT" {
