@@ -1,13 +1,121 @@
-//! SmtpRelay.
+//! SmtpRelay: shards, their storage, Service, certificates, configuration and policies.
+//!
+//! Five steps: dereference reads everything, including what the shards say of themselves; validate
+//! and build are pure but for the generation of keys; apply writes objects; status writes what was
+//! seen. A change of mind in the middle is no harm: each reconcile starts from what is there.
+
 pub mod admin;
+mod apply;
+mod build;
+mod cleanup;
+mod dereference;
+mod drain;
+mod refresh;
+mod rollout;
+mod status;
+mod validate;
+
 use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use operator_api::SmtpRelay;
+use operator_api::conditions::reason;
+
+use crate::certificates::CertificateError;
 use crate::context::Context;
+use crate::kubernetes::apply::ApplyError;
 use crate::kubernetes::controller::Failure;
+use crate::kubernetes::finalizer;
+use crate::render::Violation;
+
+/// How long until a relay in order is looked at again: for queue depths and certificates.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct RelayError;
-impl Failure for RelayError { fn reason(&self) -> &'static str { "X" } }
-pub async fn reconcile(_r: Arc<SmtpRelay>, _c: Arc<Context>) -> Result<Action, RelayError> { Ok(Action::await_change()) }
-pub fn names_secret(_r: &SmtpRelay, _n: &str) -> bool { false }
+pub enum RelayError {
+    /// The API server refused or did not answer.
+    #[error("{0}")]
+    Api(Box<kube::Error>),
+    /// An object could not be applied.
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    /// A certificate could not be made.
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
+}
+
+impl From<kube::Error> for RelayError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(Box::new(error))
+    }
+}
+
+impl Failure for RelayError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(error) if is_conflict(error) => "Conflict",
+            Self::Api(_) => "ApiRequestFailed",
+            Self::Apply(ApplyError::Conflict { .. }) => reason::NAME_CONFLICT,
+            Self::Apply(_) => "ApplyFailed",
+            Self::Certificate(_) => "CertificateFailed",
+        }
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Namespace and name.
+type Key = (String, String);
+
+fn key(relay: &SmtpRelay) -> Key {
+    (relay.namespace().unwrap_or_default(), relay.name_any())
+}
+
+/// Brings one relay in order.
+pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<Action, RelayError> {
+    let now = Timestamp::now();
+    if relay.metadata.deletion_timestamp.is_some() {
+        return cleanup::run(&relay, &context, now).await;
+    }
+    // Nothing can be made in a namespace that goes, and nothing needs to be (case O8).
+    if context.stores.is_terminating(&key(&relay).0) {
+        return Ok(Action::await_change());
+    }
+    finalizer::ensure(&context.client, relay.as_ref()).await?;
+    let found = dereference::run(&relay, &context, now).await?;
+    let judged = validate::run(&found, now)?;
+    let prepared = build::run(&found, judged, &context.settings, now);
+    let verdict = match apply::run(&context, &found, prepared).await {
+        Ok(applied) => status::run(&context, &found, applied, now).await?,
+        Err(RelayError::Apply(error @ ApplyError::Conflict { .. })) => {
+            let violation = Violation::new(reason::NAME_CONFLICT, error.to_string());
+            status::refused(&context, &found, &violation, now).await?
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Action::requeue(verdict.look_again(now)))
+}
+
+/// Whether the relay's spec names a Secret of its namespace.
+pub fn names_secret(relay: &SmtpRelay, name: &str) -> bool {
+    let spec = &relay.spec;
+    let tls = spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref());
+    let smarthosts = spec
+        .delivery
+        .iter()
+        .flat_map(|delivery| &delivery.smarthosts);
+    let smarthosts = smarthosts.flat_map(|host| {
+        let credentials = host
+            .credentials_secret_ref
+            .iter()
+            .map(|secret| secret.name.as_str());
+        credentials.chain(host.ca_secret_ref.iter().map(|secret| secret.name.as_str()))
+    });
+    tls.chain(smarthosts).any(|named| named == name)
+}

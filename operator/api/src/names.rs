@@ -22,6 +22,12 @@ pub const ACCEPTING_LABEL: &str = "mailrelay.dev/accepting";
 /// Annotation that the operator touches on a pod to make the kubelet refresh its files at once.
 pub const REFRESH_ANNOTATION: &str = "mailrelay.dev/refresh";
 
+/// Annotation of a pod that leaves: since when it is out of the Service, in seconds since 1970.
+pub const DRAINING_SINCE_ANNOTATION: &str = "mailrelay.dev/draining-since";
+
+/// Annotation of a claim whose shard reported an empty queue and goes: `"true"`.
+pub const DRAINED_ANNOTATION: &str = "mailrelay.dev/drained";
+
 /// Annotation with a digest of what the operator last applied to an object.
 pub const APPLIED_ANNOTATION: &str = "mailrelay.dev/applied";
 
@@ -56,6 +62,9 @@ pub fn config_secret(relay: &str) -> String {
 pub fn bucket_secret(relay: &str, index: usize) -> String {
     format!("{relay}-bucket-{index:02}")
 }
+
+/// Entry of a bucket Secret.
+pub const BUCKET_ENTRY: &str = "bucket.json";
 
 /// Secret with the listeners' certificate that the operator issues.
 pub fn tls_secret(relay: &str) -> String {

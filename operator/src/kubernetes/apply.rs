@@ -12,11 +12,13 @@ use std::fmt::Debug;
 use aws_lc_rs::digest;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt as _};
-use operator_api::names::{APPLIED_ANNOTATION, FIELD_MANAGER};
+use operator_api::names::{APPLIED_ANNOTATION, FIELD_MANAGER, RELAY_LABEL};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::labels::MANAGED_BY;
 
 /// What an apply did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +94,11 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Brings `desired` about. `live` is the object as last seen, from a cache or the API server.
+    /// Brings `desired` about. `live` is the object as last seen; when there is none, the API
+    /// server is asked first, since a cache holds only what is ours.
     ///
-    /// A live object that lacks the owner reference of `desired` is somebody else's and is left
-    /// alone. Objects without an owner reference are judged by the caller.
+    /// A live object of somebody else is left alone: one without the owner reference of `desired`,
+    /// or, where that has none, without its labels of ours.
     pub async fn apply<K: Owned>(
         &self,
         client: &Client,
@@ -105,6 +108,17 @@ impl Applier {
         let kind = K::kind(&()).into_owned();
         let name = desired.name_any();
         let namespace = desired.namespace().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+        let refused = |source| ApplyError::Refused {
+            kind: kind.clone(),
+            name: name.clone(),
+            source: Box::new(source),
+        };
+        let found = match live {
+            Some(_) => None,
+            None => api.get_opt(&name).await.map_err(refused)?,
+        };
+        let live = live.or(found.as_ref());
         let serialise = |source| ApplyError::Serialise {
             kind: kind.clone(),
             name: name.clone(),
@@ -126,18 +140,11 @@ impl Applier {
                 return Ok(Outcome::Unchanged);
             }
         }
-        let written: K = Api::namespaced(client.clone(), &namespace)
-            .patch(
-                &name,
-                &PatchParams::apply(FIELD_MANAGER).force(),
-                &Patch::Apply(&value),
-            )
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let written = api
+            .patch(&name, &parameters, &Patch::Apply(&value))
             .await
-            .map_err(|source| ApplyError::Refused {
-                kind,
-                name,
-                source: Box::new(source),
-            })?;
+            .map_err(refused)?;
         let version = written.resource_version().unwrap_or_default();
         self.seen.lock().insert(key, (digest, version));
         Ok(if live.is_some() {
@@ -176,14 +183,27 @@ impl Applier {
     }
 }
 
-/// Whether the owner that `desired` names also owns `live`.
+/// Whether `live` is the object that we made before under the name of `desired`.
 fn same_owner<K: Resource>(desired: &K, live: &K) -> bool {
     let Some(owner) = desired.owner_references().first() else {
-        return true;
+        return [MANAGED_BY, RELAY_LABEL]
+            .iter()
+            .all(|label| desired.labels().get(*label) == live.labels().get(*label));
     };
     live.owner_references()
         .iter()
         .any(|other| other.uid == owner.uid)
+}
+
+/// Whether applying `desired` would send anything, as far as `live` shows.
+pub fn differs<K: Owned>(desired: &K, live: &K) -> bool {
+    let (Ok(mut desired), Ok(live)) = (serde_json::to_value(desired), serde_json::to_value(live))
+    else {
+        return true;
+    };
+    let digest = digest_of(&desired);
+    annotate(&mut desired, &digest);
+    !covers(&live, &desired)
 }
 
 /// SHA-256, in hexadecimal, of the object without its content.

@@ -37,9 +37,9 @@ impl Digest {
 pub struct Programmed(Mutex<HashMap<(String, String), Entries>>);
 
 impl Programmed {
-    /// All shards of `relay` run `entries`.
-    pub fn record(&self, relay: (String, String), entries: Entries) {
-        self.lock().insert(relay, entries);
+    /// All shards of `relay` run `entries`; whether that is news.
+    pub fn record(&self, relay: (String, String), entries: Entries) -> bool {
+        self.lock().insert(relay, entries.clone()) != Some(entries)
     }
 
     /// The relay is gone.

@@ -13,7 +13,9 @@ pub struct Listener {
     #[schemars(length(min = 1, max = 15))]
     #[x_kube(
         validation = Rule::new("self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-            .message("must start with a lower-case letter and hold only a-z, 0-9 and hyphens, such as submission")
+            .message("must start with a lower-case letter and hold only a-z, 0-9 and hyphens, such as submission"),
+        validation = Rule::new("self != 'health' && self != 'admin'")
+            .message("health and admin are names of the relay pods' own ports; choose another name")
     )]
     pub name: String,
 

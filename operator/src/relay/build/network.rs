@@ -1,0 +1,254 @@
+//! Service, NetworkPolicy, PodDisruptionBudget.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use operator_api::names::{ACCEPTING_LABEL, ADMIN_PORT, HEALTH_PORT, RELAY_LABEL};
+use operator_api::{NamespaceFrom, ServiceType, SmtpRelay};
+
+use super::{metadata, relay_name};
+use crate::context::Settings;
+
+/// Label that every namespace carries.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// Name of the operator's pods in the chart.
+const OPERATOR_NAME: &str = "mailrelay-operator";
+
+pub(super) fn service(relay: &SmtpRelay) -> Service {
+    let settings = relay.spec.service.clone().unwrap_or_default();
+    let port = |listener: operator_api::Listener| ServicePort {
+        target_port: Some(IntOrString::String(listener.name.clone())),
+        name: Some(listener.name),
+        port: listener.port,
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
+    };
+    let type_ = match settings.r#type.unwrap_or_default() {
+        ServiceType::ClusterIp => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
+    let mut meta = metadata(relay, relay_name(relay).to_owned(), "service");
+    if !settings.annotations.is_empty() {
+        meta.annotations = Some(settings.annotations);
+    }
+    let mut selector = selector(relay);
+    selector.insert(ACCEPTING_LABEL.to_owned(), "true".to_owned());
+    Service {
+        metadata: meta,
+        spec: Some(ServiceSpec {
+            type_: Some(type_.to_owned()),
+            selector: Some(selector),
+            ports: Some(relay.spec.listeners().into_iter().map(port).collect()),
+            ip_family_policy: settings.ip_family_policy,
+            // Left out when not asked for, or the API server's own choice would be fought over.
+            ip_families: Some(settings.ip_families).filter(|families| !families.is_empty()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn selector(relay: &SmtpRelay) -> BTreeMap<String, String> {
+    BTreeMap::from([(RELAY_LABEL.to_owned(), relay_name(relay).to_owned())])
+}
+
+fn pods(relay: &SmtpRelay) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(selector(relay)),
+        ..LabelSelector::default()
+    }
+}
+
+/// At most one shard at a time, so that a drain of nodes is slowed down but never blocked for ever.
+pub(super) fn budget(relay: &SmtpRelay) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: metadata(relay, relay_name(relay).to_owned(), "disruption-budget"),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(pods(relay)),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPolicy> {
+    if !relay
+        .spec
+        .network_policy
+        .clone()
+        .unwrap_or_default()
+        .enabled
+    {
+        return None;
+    }
+    let ingress = vec![
+        NetworkPolicyIngressRule {
+            from: Some(clients(relay)),
+            ports: Some(
+                relay
+                    .spec
+                    .listeners()
+                    .iter()
+                    .map(|listener| tcp(listener.container_port()))
+                    .collect(),
+            ),
+        },
+        // Prometheus, wherever it runs. The kubelet's probes come from the node and pass anyway.
+        NetworkPolicyIngressRule {
+            from: Some(vec![namespaces(LabelSelector::default())]),
+            ports: Some(vec![tcp(HEALTH_PORT)]),
+        },
+        // Outside a cluster the operator has no pod to select; certificates guard the port.
+        NetworkPolicyIngressRule {
+            from: settings.namespace.as_deref().map(|own| vec![operator(own)]),
+            ports: Some(vec![tcp(ADMIN_PORT)]),
+        },
+    ];
+    let egress = vec![
+        NetworkPolicyEgressRule {
+            to: None,
+            ports: Some(dns_ports(relay)),
+        },
+        NetworkPolicyEgressRule {
+            to: None,
+            ports: Some(outgoing_ports(relay).into_iter().map(tcp).collect()),
+        },
+    ];
+    Some(NetworkPolicy {
+        metadata: metadata(relay, relay_name(relay).to_owned(), "network-policy"),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods(relay)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(ingress),
+            egress: Some(egress),
+        }),
+    })
+}
+
+fn clients(relay: &SmtpRelay) -> Vec<NetworkPolicyPeer> {
+    let rule = relay.spec.client_namespaces();
+    let mut peers = vec![match rule.from {
+        NamespaceFrom::Same => NetworkPolicyPeer {
+            pod_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        },
+        NamespaceFrom::All => namespaces(LabelSelector::default()),
+        NamespaceFrom::Selector => namespaces(rule.selector.unwrap_or_default()),
+    }];
+    peers.extend(
+        relay
+            .spec
+            .client_cidrs()
+            .iter()
+            .map(|cidr| NetworkPolicyPeer {
+                ip_block: Some(IPBlock {
+                    cidr: cidr.clone(),
+                    except: None,
+                }),
+                ..NetworkPolicyPeer::default()
+            }),
+    );
+    peers
+}
+
+fn namespaces(selector: LabelSelector) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(selector),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn operator(namespace: &str) -> NetworkPolicyPeer {
+    let selector = |key: &str, value: &str| LabelSelector {
+        match_labels: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
+        ..LabelSelector::default()
+    };
+    NetworkPolicyPeer {
+        namespace_selector: Some(selector(NAMESPACE_NAME, namespace)),
+        pod_selector: Some(selector("app.kubernetes.io/name", OPERATOR_NAME)),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+/// Name servers need not be pods, so DNS is allowed by port.
+fn dns_ports(relay: &SmtpRelay) -> Vec<NetworkPolicyPort> {
+    let servers = relay.spec.dns.iter().flat_map(|dns| &dns.servers);
+    let named = servers.filter_map(|server| server.parse::<std::net::SocketAddr>().ok());
+    let ports: BTreeSet<i32> = named
+        .map(|server| i32::from(server.port()))
+        .chain([53])
+        .collect();
+    let both = |number: i32| ["UDP", "TCP"].map(|protocol| port(number, protocol));
+    ports.into_iter().flat_map(both).collect()
+}
+
+/// Mail servers, smarthosts, and collectors that the environment names.
+fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
+    let mut ports = BTreeSet::from([25, 465, 587]);
+    if let Some(delivery) = &relay.spec.delivery {
+        ports.extend(delivery.mx_port);
+        ports.extend(delivery.smarthosts.iter().map(|host| host.port));
+    }
+    let template = relay.spec.pod_template.iter();
+    let collectors = template
+        .flat_map(|template| &template.env)
+        .filter(|variable| {
+            variable.name.starts_with("OTEL_EXPORTER_OTLP") && variable.name.ends_with("ENDPOINT")
+        });
+    ports.extend(collectors.filter_map(|variable| url_port(&variable.value)));
+    ports
+}
+
+/// Port of `http://host:port/path`; that of the scheme when it names none.
+fn url_port(url: &str) -> Option<i32> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let after_host = host.rsplit(']').next()?;
+    match after_host.rsplit_once(':') {
+        Some((_, port)) => port.parse::<u16>().ok().map(i32::from),
+        None if scheme == "https" => Some(443),
+        None => Some(80),
+    }
+}
+
+fn tcp(number: i32) -> NetworkPolicyPort {
+    port(number, "TCP")
+}
+
+fn port(number: i32, protocol: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        port: Some(IntOrString::Int(number)),
+        protocol: Some(protocol.to_owned()),
+        end_port: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url_port;
+
+    #[test]
+    fn the_port_of_a_collector_is_found() {
+        let rows = [
+            ("http://collector.observability:4317", Some(4317)),
+            ("http://[2001:db8::1]:4318/v1/traces", Some(4318)),
+            ("https://otlp.example.com", Some(443)),
+            ("http://collector/v1", Some(80)),
+            ("collector:4317", None),
+            ("http://collector:many", None),
+        ];
+        for (url, port) in rows {
+            assert_eq!(url_port(url), port, "{url}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The Deployment and the claim of a shard.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+    HTTPGetAction, KeyToPath, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim,
+    PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, PodAffinityTerm, PodAntiAffinity,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
+    ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext, ServiceAccount,
+    Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use operator_api::names::{self, ACCEPTING_LABEL, BUCKET_ENTRY, RELAY_LABEL, SHARD_LABEL};
+use operator_api::{PodTemplate, SmtpRelay, Storage};
+use relay_config::{BUCKETS, MAIN_FILE, bucket_file};
+
+use super::{metadata, relay_name, tls_secret};
+use crate::certificates::{CA, CERTIFICATE, KEY};
+use crate::context::Settings;
+use crate::labels;
+use crate::render::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, TLS_DIRECTORY};
+
+/// User and group of the relay: those of distroless images' `nonroot`.
+const USER: i64 = 65532;
+/// Read for the group that the kubelet gives the files to.
+const FILE_MODE: i32 = 0o440;
+/// The relay's own grace for open transactions is 25 s; then it closes its queue.
+const TERMINATION_GRACE: i64 = 60;
+/// Size of a queue whose spec names none.
+const DEFAULT_QUEUE: &str = "1Gi";
+/// Seconds that a relay gets to read a large queue back.
+const STARTUP_SECONDS: i32 = 600;
+
+pub(super) fn service_account(relay: &SmtpRelay) -> ServiceAccount {
+    ServiceAccount {
+        metadata: metadata(relay, relay_name(relay).to_owned(), "service-account"),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}
+
+/// The claim of a shard. Without an owner reference: it must outlive a relay that is deleted while
+/// mail waits.
+pub(super) fn claim(relay: &SmtpRelay, index: i32) -> PersistentVolumeClaim {
+    let queue = relay.spec.queue.clone().unwrap_or_default();
+    let size = queue
+        .size
+        .unwrap_or_else(|| Quantity(DEFAULT_QUEUE.to_owned()));
+    let mut labels = labels::of_relay(relay_name(relay), "queue");
+    labels.insert(SHARD_LABEL.to_owned(), index.to_string());
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(names::claim(relay_name(relay), index)),
+            namespace: relay.metadata.namespace.clone(),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: queue.storage_class_name,
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), size)])),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+pub(super) fn deployment(relay: &SmtpRelay, index: i32, settings: &Settings) -> Deployment {
+    let name = names::shard(relay_name(relay), index);
+    let mut meta = metadata(relay, name, "shard");
+    let shard = (SHARD_LABEL.to_owned(), index.to_string());
+    meta.labels.get_or_insert_default().extend([shard.clone()]);
+    let selector = BTreeMap::from([
+        (RELAY_LABEL.to_owned(), relay_name(relay).to_owned()),
+        shard,
+    ]);
+    Deployment {
+        metadata: meta,
+        spec: Some(DeploymentSpec {
+            replicas: Some(1),
+            // A volume that one node at a time may mount: the old pod goes before the new one comes.
+            strategy: Some(DeploymentStrategy {
+                type_: Some("Recreate".to_owned()),
+                rolling_update: None,
+            }),
+            revision_history_limit: Some(2),
+            selector: LabelSelector {
+                match_labels: Some(selector.clone()),
+                match_expressions: None,
+            },
+            template: pod(relay, index, selector, settings),
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn pod(
+    relay: &SmtpRelay,
+    index: i32,
+    selector: BTreeMap<String, String>,
+    settings: &Settings,
+) -> PodTemplateSpec {
+    let template = relay.spec.pod_template.clone().unwrap_or_default();
+    let mut labels = template.labels.clone();
+    labels.extend(labels::of_relay(relay_name(relay), "relay"));
+    labels.extend(selector);
+    labels.insert(ACCEPTING_LABEL.to_owned(), "true".to_owned());
+    let pull_secrets = template
+        .image_pull_secrets
+        .iter()
+        .map(|secret| LocalObjectReference {
+            name: secret.name.clone(),
+        });
+    let affinity = template.affinity.clone();
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: filled(template.annotations.clone()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(relay_name(relay).to_owned()),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            termination_grace_period_seconds: Some(TERMINATION_GRACE),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(USER),
+                run_as_group: Some(USER),
+                fs_group: Some(USER),
+                // A large queue is not walked through at each start.
+                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
+                ..PodSecurityContext::default()
+            }),
+            image_pull_secrets: some(pull_secrets.collect()),
+            node_selector: filled(template.node_selector.clone()),
+            tolerations: some(template.tolerations.clone()),
+            affinity: Some(affinity.unwrap_or_else(|| apart(relay_name(relay)))),
+            priority_class_name: template.priority_class_name.clone(),
+            containers: vec![container(relay, &template, settings)],
+            volumes: Some(vec![configuration(relay), queue(relay, index)]),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+fn container(relay: &SmtpRelay, template: &PodTemplate, settings: &Settings) -> Container {
+    let listeners = relay.spec.listeners();
+    let ports = listeners
+        .iter()
+        .map(|listener| (listener.name.as_str(), listener.container_port()))
+        .chain([("health", names::HEALTH_PORT), ("admin", names::ADMIN_PORT)]);
+    let port = |(name, number): (&str, i32)| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let image = template.image.clone();
+    Container {
+        name: "relay".to_owned(),
+        image: Some(image.unwrap_or_else(|| settings.relay_image.clone())),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(vec![
+            "serve".to_owned(),
+            "--config".to_owned(),
+            format!("{}/{MAIN_FILE}", names::CONFIG_DIRECTORY),
+        ]),
+        env: Some(environment(template)),
+        ports: Some(ports.map(port).collect()),
+        resources: Some(template.resources.clone().unwrap_or_else(default_resources)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        startup_probe: Some(probe("/healthz", 1, STARTUP_SECONDS)),
+        liveness_probe: Some(probe("/healthz", 10, 6)),
+        readiness_probe: Some(probe("/readyz", 2, 3)),
+        volume_mounts: Some(vec![
+            VolumeMount {
+                name: "config".to_owned(),
+                mount_path: names::CONFIG_DIRECTORY.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            },
+            VolumeMount {
+                name: "queue".to_owned(),
+                mount_path: names::STATE_DIRECTORY.to_owned(),
+                ..VolumeMount::default()
+            },
+        ]),
+        ..Container::default()
+    }
+}
+
+fn environment(template: &PodTemplate) -> Vec<EnvVar> {
+    let field = |name: &str, path: &str| EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: path.to_owned(),
+                api_version: Some("v1".to_owned()),
+            }),
+            ..EnvVarSource::default()
+        }),
+    };
+    let mut variables = vec![
+        field("POD_NAME", "metadata.name"),
+        field("POD_NAMESPACE", "metadata.namespace"),
+    ];
+    variables.extend(template.env.iter().map(|variable| EnvVar {
+        name: variable.name.clone(),
+        value: Some(variable.value.clone()),
+        value_from: None,
+    }));
+    variables
+}
+
+fn default_resources() -> ResourceRequirements {
+    let requests = [("cpu", "50m"), ("memory", "64Mi")];
+    ResourceRequirements {
+        requests: Some(
+            requests
+                .map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned())))
+                .into(),
+        ),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("health".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        failure_threshold: Some(failures),
+        timeout_seconds: Some(5),
+        ..Probe::default()
+    }
+}
+
+/// All files in one volume, so that they change together. Buckets are optional and mounted from the
+/// start: a new domain changes no pod.
+fn configuration(relay: &SmtpRelay) -> Volume {
+    let name = relay_name(relay);
+    let mut sources = vec![
+        files(names::config_secret(name), None, false),
+        files(
+            names::internal_secret(name),
+            Some(items(INTERNAL_DIRECTORY, &[CERTIFICATE, KEY, CA])),
+            false,
+        ),
+    ];
+    if let Some(secret) = tls_secret(relay) {
+        let entries = items(TLS_DIRECTORY, &[CERTIFICATE, KEY]);
+        sources.push(files(secret, Some(entries), false));
+    }
+    sources.extend((0..BUCKETS).map(|index| {
+        let entry = KeyToPath {
+            key: BUCKET_ENTRY.to_owned(),
+            path: format!("{BUCKET_DIRECTORY}/{}", bucket_file(index).display()),
+            mode: None,
+        };
+        files(names::bucket_secret(name, index), Some(vec![entry]), true)
+    }));
+    Volume {
+        name: "config".to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(FILE_MODE),
+            sources: Some(sources),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn files(secret: String, items: Option<Vec<KeyToPath>>, optional: bool) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: secret,
+            items,
+            optional: Some(optional),
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+fn items(directory: &str, entries: &[&str]) -> Vec<KeyToPath> {
+    entries
+        .iter()
+        .map(|entry| KeyToPath {
+            key: (*entry).to_owned(),
+            path: format!("{directory}/{entry}"),
+            mode: None,
+        })
+        .collect()
+}
+
+fn queue(relay: &SmtpRelay, index: i32) -> Volume {
+    let mut volume = Volume {
+        name: "queue".to_owned(),
+        ..Volume::default()
+    };
+    match relay.spec.storage() {
+        Storage::Persistent => {
+            volume.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
+                claim_name: names::claim(relay_name(relay), index),
+                read_only: None,
+            });
+        }
+        Storage::Ephemeral => {
+            let queue = relay.spec.queue.clone().unwrap_or_default();
+            volume.empty_dir = Some(EmptyDirVolumeSource {
+                size_limit: Some(
+                    queue
+                        .size
+                        .unwrap_or_else(|| Quantity(DEFAULT_QUEUE.to_owned())),
+                ),
+                medium: None,
+            });
+        }
+    }
+    volume
+}
+
+/// Shards prefer different nodes.
+fn apart(relay: &str) -> Affinity {
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                WeightedPodAffinityTerm {
+                    weight: 100,
+                    pod_affinity_term: PodAffinityTerm {
+                        topology_key: "kubernetes.io/hostname".to_owned(),
+                        label_selector: Some(LabelSelector {
+                            match_labels: Some(BTreeMap::from([(
+                                RELAY_LABEL.to_owned(),
+                                relay.to_owned(),
+                            )])),
+                            match_expressions: None,
+                        }),
+                        ..PodAffinityTerm::default()
+                    },
+                },
+            ]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+fn filled(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    Some(map).filter(|map| !map.is_empty())
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}

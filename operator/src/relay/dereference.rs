@@ -1,0 +1,299 @@
+//! Step one: everything that is read. Caches where being late does no harm; the API server itself
+//! for Secrets that hold generated keys, since a key that a late cache lacks would be made twice.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::api::Api;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource, ResourceExt as _};
+use operator_api::names::{self, RELAY_LABEL, SHARD_LABEL};
+use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
+use relay_config::RelayStatus;
+
+use super::{Key, RelayError, admin, key};
+use crate::certificates::{Authority, SecretData};
+use crate::context::Context;
+use crate::render::Namespaces;
+use crate::render::admission::Attached;
+
+/// Shards that are asked at the same time.
+const ASKED_AT_ONCE: usize = 8;
+
+/// Everything that was read about one relay.
+pub(super) struct Found {
+    pub(super) relay: Arc<SmtpRelay>,
+    pub(super) key: Key,
+    pub(super) namespaces: Namespaces,
+    pub(super) domains: Vec<(Arc<SendingDomain>, Option<SecretData>)>,
+    pub(super) credentials: Vec<(Arc<SmtpCredential>, Option<SecretData>)>,
+    /// Secrets that the spec names, by name.
+    pub(super) named: BTreeMap<String, SecretData>,
+    pub(super) authority: Option<Secret>,
+    pub(super) serving: Option<Secret>,
+    pub(super) internal: Option<Secret>,
+    pub(super) shards: Vec<Shard>,
+}
+
+/// What exists of one shard.
+#[derive(Clone, Debug)]
+pub(super) struct Shard {
+    pub(super) index: i32,
+    pub(super) deployment: Option<Arc<Deployment>>,
+    pub(super) claim: Option<Arc<PersistentVolumeClaim>>,
+    pub(super) pod: Option<Arc<Pod>>,
+    /// What the pod said, or why it could not be asked; `None` without a running pod.
+    pub(super) report: Option<Result<RelayStatus, String>>,
+}
+
+pub(super) async fn run(
+    relay: &Arc<SmtpRelay>,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Found, RelayError> {
+    let key = key(relay);
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &key.0);
+    let [authority, serving, internal] = [
+        names::authority_secret(&key.1),
+        names::tls_secret(&key.1),
+        names::internal_secret(&key.1),
+    ];
+    let (authority, serving, internal) = futures_util::try_join!(
+        api.get_opt(&authority),
+        api.get_opt(&serving),
+        api.get_opt(&internal)
+    )?;
+    let mut shards = shards(relay, context, &key);
+    ask(context, &key, authority.as_ref(), &mut shards, now).await;
+    Ok(Found {
+        namespaces: context.stores.namespaces(),
+        domains: attached(
+            &context.stores.domains,
+            &context.stores.secrets,
+            &key,
+            |domain| names::dkim_secret(&domain.name_any()),
+        ),
+        credentials: attached(
+            &context.stores.credentials,
+            &context.stores.secrets,
+            &key,
+            SmtpCredential::secret_name,
+        ),
+        named: named(relay, &api).await?,
+        relay: Arc::clone(relay),
+        key,
+        authority,
+        serving,
+        internal,
+        shards,
+    })
+}
+
+/// Objects that name the relay, with the Secret that each owns.
+fn attached<K>(
+    objects: &Store<K>,
+    secrets: &Store<Secret>,
+    relay: &Key,
+    secret_name: impl Fn(&K) -> String,
+) -> Vec<(Arc<K>, Option<SecretData>)>
+where
+    K: Attached + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    let objects = objects.state_filter(|object| object.relay_key() == *relay);
+    let with_secret = |object: Arc<K>| {
+        let namespace = object.meta().namespace.clone().unwrap_or_default();
+        let reference = ObjectRef::new(&secret_name(&object)).within(&namespace);
+        let secret = secrets
+            .get(&reference)
+            .filter(|secret| is_owned(secret.as_ref(), object.meta().uid.as_deref()));
+        (object, secret.map(|secret| data(&secret)))
+    };
+    objects.into_iter().map(with_secret).collect()
+}
+
+fn is_owned(secret: &Secret, uid: Option<&str>) -> bool {
+    secret
+        .owner_references()
+        .iter()
+        .any(|owner| Some(owner.uid.as_str()) == uid)
+}
+
+/// Content of a Secret.
+pub(super) fn data(secret: &Secret) -> SecretData {
+    secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(name, content)| (name.clone(), content.0.clone()))
+        .collect()
+}
+
+async fn named(
+    relay: &SmtpRelay,
+    api: &Api<Secret>,
+) -> Result<BTreeMap<String, SecretData>, RelayError> {
+    let spec = &relay.spec;
+    let mut wanted: Vec<&str> = Vec::new();
+    wanted.extend(spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref()));
+    for host in spec
+        .delivery
+        .iter()
+        .flat_map(|delivery| &delivery.smarthosts)
+    {
+        wanted.extend(
+            host.credentials_secret_ref
+                .iter()
+                .map(|secret| secret.name.as_str()),
+        );
+        wanted.extend(host.ca_secret_ref.iter().map(|secret| secret.name.as_str()));
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut named = BTreeMap::new();
+    for name in wanted {
+        if let Some(secret) = api.get_opt(name).await? {
+            named.insert(name.to_owned(), data(&secret));
+        }
+    }
+    Ok(named)
+}
+
+/// Wanted shards and those that still exist, by index.
+fn shards(relay: &SmtpRelay, context: &Context, key: &Key) -> Vec<Shard> {
+    let stores = &context.stores;
+    let mut shards: BTreeMap<i32, Shard> = (0..relay.spec.replicas)
+        .map(|index| (index, Shard::absent(index)))
+        .collect();
+    for deployment in stores
+        .deployments
+        .state_filter(|object| belongs(object, key))
+    {
+        if let Some(shard) = slot(&mut shards, deployment.as_ref()) {
+            shard.deployment = Some(deployment);
+        }
+    }
+    for claim in stores.claims.state_filter(|object| belongs(object, key)) {
+        if let Some(shard) = slot(&mut shards, claim.as_ref()) {
+            shard.claim = Some(claim);
+        }
+    }
+    let alive = |pod: &Pod| belongs(pod, key) && pod.metadata.deletion_timestamp.is_none();
+    for pod in stores.pods.state_filter(alive) {
+        let Some(shard) = slot(&mut shards, pod.as_ref()) else {
+            continue;
+        };
+        let created = |pod: &Pod| pod.metadata.creation_timestamp.clone();
+        let newer = shard
+            .pod
+            .as_ref()
+            .is_none_or(|known| created(known) < created(&pod));
+        if newer {
+            shard.pod = Some(pod);
+        }
+    }
+    shards.into_values().collect()
+}
+
+fn belongs<K: Resource>(object: &K, (namespace, name): &Key) -> bool {
+    object.meta().namespace.as_ref() == Some(namespace)
+        && object.labels().get(RELAY_LABEL) == Some(name)
+}
+
+/// The place of an object by its label; `None` when it has no usable one.
+fn slot<'a, K: Resource>(
+    shards: &'a mut BTreeMap<i32, Shard>,
+    object: &K,
+) -> Option<&'a mut Shard> {
+    let index: i32 = object.labels().get(SHARD_LABEL)?.parse().ok()?;
+    Some(shards.entry(index).or_insert_with(|| Shard::absent(index)))
+}
+
+impl Shard {
+    pub(super) fn absent(index: i32) -> Self {
+        Self {
+            index,
+            deployment: None,
+            claim: None,
+            pod: None,
+            report: None,
+        }
+    }
+
+    /// Whether its Deployment's newest form runs and is ready.
+    pub(super) fn is_ready(&self) -> bool {
+        let Some(deployment) = &self.deployment else {
+            return false;
+        };
+        let status = deployment.status.clone().unwrap_or_default();
+        status.observed_generation >= deployment.metadata.generation
+            && status.updated_replicas == Some(1)
+            && status.available_replicas == Some(1)
+            && status.unavailable_replicas.unwrap_or(0) == 0
+    }
+
+    /// Whether its claim has a volume, in which mail may lie.
+    pub(super) fn has_volume(&self) -> bool {
+        let claim = self.claim.as_ref();
+        claim
+            .and_then(|claim| claim.spec.as_ref())
+            .is_some_and(|spec| spec.volume_name.is_some())
+    }
+}
+
+/// Asks all running pods.
+async fn ask(
+    context: &Context,
+    relay: &Key,
+    authority: Option<&Secret>,
+    shards: &mut [Shard],
+    now: Timestamp,
+) {
+    let authority = authority.and_then(|secret| Authority::from_secret(&data(secret), now));
+    let Some(authority) = authority else {
+        return;
+    };
+    let config = context.admin.config(relay, &authority, now);
+    let asked: Vec<(usize, IpAddr)> = shards
+        .iter()
+        .enumerate()
+        .filter_map(|(place, shard)| Some((place, address(shard.pod.as_ref()?)?)))
+        .collect();
+    let reports: Vec<_> = stream::iter(asked)
+        .map(|(place, address)| {
+            let config = config.as_ref().map(Arc::clone);
+            async move {
+                let report = match config {
+                    Ok(config) => admin::status(&relay.1, address, config)
+                        .await
+                        .map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                (place, report)
+            }
+        })
+        .buffer_unordered(ASKED_AT_ONCE)
+        .collect()
+        .await;
+    for (place, report) in reports {
+        shards[place].report = Some(report);
+    }
+}
+
+/// Address of a pod whose container runs.
+fn address(pod: &Pod) -> Option<IpAddr> {
+    let status = pod.status.as_ref()?;
+    let running = status.container_statuses.iter().flatten().any(|container| {
+        container
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some())
+    });
+    running.then_some(())?;
+    status.pod_ip.as_ref()?.parse().ok()
+}

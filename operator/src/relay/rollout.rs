@@ -1,0 +1,68 @@
+//! Which shards get a new form now: shard by shard, the next only when the last is ready, so that at
+//! most one of them is away. Pure.
+
+/// What is known of a wanted shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) index: i32,
+    /// Whether its Deployment exists.
+    pub(super) exists: bool,
+    /// Whether its Deployment differs from what it should be.
+    pub(super) differs: bool,
+    /// Whether its pod is ready.
+    pub(super) ready: bool,
+}
+
+/// Shards to apply. A missing one is made at once, since nothing waits there; one that is not ready
+/// is changed at once, since it serves nobody and the change may be its cure; a ready one is changed
+/// only while all others are ready, and then alone.
+pub(super) fn plan(states: &[State]) -> Vec<i32> {
+    let mut plan: Vec<i32> = states
+        .iter()
+        .filter(|state| !state.exists || (state.differs && !state.ready))
+        .map(|state| state.index)
+        .collect();
+    if plan.is_empty() && states.iter().all(|state| state.ready) {
+        plan.extend(
+            states
+                .iter()
+                .find(|state| state.differs)
+                .map(|state| state.index),
+        );
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states(text: &[&str]) -> Vec<State> {
+        (0..)
+            .zip(text)
+            .map(|(index, flags)| State {
+                index,
+                exists: !flags.contains("missing"),
+                differs: flags.contains("old"),
+                ready: flags.contains("ready"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_ready_shard_is_changed_at_a_time() {
+        let rows: [(&[&str], &[i32]); 8] = [
+            (&["missing", "missing"], &[0, 1]),
+            (&["ready", "missing"], &[1]),
+            (&["ready old", "ready old", "ready old"], &[0]),
+            (&["starting", "ready old", "ready old"], &[]),
+            (&["ready", "ready old", "ready old"], &[1]),
+            (&["ready old", "starting old"], &[1]),
+            (&["starting old", "starting old"], &[0, 1]),
+            (&["ready", "ready"], &[]),
+        ];
+        for (shards, expected) in rows {
+            assert_eq!(plan(&states(shards)), expected, "{shards:?}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Step five: what was seen, as conditions and status; Events for what changed.
+
+mod verdicts;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use operator_api::conditions::{self as types, reason};
+use operator_api::names::{self, RELAY_LABEL};
+use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
+
+use super::apply::Applied;
+use super::dereference::{Found, Shard};
+use super::{LOOK_AGAIN, RelayError};
+use crate::conditions::{self, Verdict};
+use crate::context::Context;
+use crate::kubernetes::{events, status as writer};
+use crate::render::Violation;
+
+/// Ages are told to the second, moments are reckoned from them: less than this is no change.
+const OLDEST_TOLERANCE: i64 = 5;
+
+/// When to look again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// Something is under way, since this long.
+    pending_for: Option<Duration>,
+    renew_at: Timestamp,
+}
+
+impl Outlook {
+    /// Often while something has just begun, rarely when it takes long or nothing is under way.
+    pub(super) fn look_again(&self, now: Timestamp) -> Duration {
+        let pause = match self.pending_for {
+            None => LOOK_AGAIN,
+            Some(waited) if waited < Duration::from_secs(60) => Duration::from_secs(1),
+            Some(waited) if waited < Duration::from_secs(600) => Duration::from_secs(5),
+            Some(_) => Duration::from_secs(15),
+        };
+        let renewal = self.renew_at.as_second().saturating_sub(now.as_second());
+        let renewal = Duration::from_secs(u64::try_from(renewal).unwrap_or(0).max(1));
+        pause.min(renewal)
+    }
+}
+
+pub(super) async fn run(
+    context: &Context,
+    found: &Found,
+    applied: Applied,
+    now: Timestamp,
+) -> Result<Outlook, RelayError> {
+    let Applied {
+        rendered,
+        tls,
+        reissued,
+        renew_at,
+        draining,
+        changed,
+    } = applied;
+    let hash = rendered
+        .as_ref()
+        .ok()
+        .map(|rendered| rendered.hash.to_string());
+    let old = found.relay.status.clone().unwrap_or_default();
+    let shards: Vec<ShardStatus> = found
+        .shards
+        .iter()
+        .map(|shard| shard_status(found, shard, hash.as_deref(), &draining, &old, now))
+        .collect();
+    let verdicts = verdicts::all(&verdicts::Seen {
+        found,
+        refused: rendered.as_ref().err(),
+        tls: &tls,
+        shards: &shards,
+        draining: &draining,
+    });
+    for (what, why) in reissued {
+        let note = format!("the certificate of the {what} was issued: {why}");
+        events::normal(
+            &context.recorder,
+            found.relay.as_ref(),
+            "CertificateIssued",
+            "Issue",
+            &note,
+        )
+        .await;
+    }
+    let programmed = verdicts
+        .iter()
+        .any(|verdict| verdict.kind == types::PROGRAMMED && verdict.holds());
+    let (domains, credentials) = match &rendered {
+        Ok(rendered) => (
+            count(rendered.entries.domains.len()),
+            count(rendered.entries.credentials.len()),
+        ),
+        // What runs on is what was there before.
+        Err(_) => (old.domains, old.credentials),
+    };
+    if let (true, Ok(rendered)) = (programmed, rendered) {
+        tell_attached(context, found, rendered.entries);
+    }
+    let existing = shards.iter().zip(&found.shards);
+    let existing = existing.filter(|(_, shard)| shard.deployment.is_some() || shard.pod.is_some());
+    let status = SmtpRelayStatus {
+        observed_generation: found.relay.metadata.generation,
+        conditions: conditions::merge(
+            &old.conditions,
+            &verdicts,
+            found.relay.metadata.generation,
+            now,
+        ),
+        address: Some(format!("{}.{}.svc", found.key.1, found.key.0)),
+        replicas: count(existing.count()),
+        ready_replicas: count(
+            shards
+                .iter()
+                .filter(|shard| shard.phase == ShardPhase::Running)
+                .count(),
+        ),
+        selector: Some(format!("{RELAY_LABEL}={}", found.key.1)),
+        queued_messages: shards.iter().map(|shard| shard.queued_messages).sum(),
+        domains,
+        credentials,
+        certificate_not_after: tls.not_after().map(Time),
+        shards,
+    };
+    tell_transitions(context, found, &old, &verdicts).await;
+    let written = writer::write(
+        &context.client,
+        found.relay.as_ref(),
+        found.relay.status.as_ref(),
+        &status,
+    )
+    .await?;
+    if written {
+        tracing::debug!(
+            namespace = found.key.0,
+            relay = found.key.1,
+            "status written"
+        );
+    }
+    let pending = changed || verdicts.iter().any(|verdict| is_pending(verdict));
+    Ok(Outlook {
+        pending_for: pending.then(|| pending_for(&status, changed, now)),
+        renew_at,
+    })
+}
+
+/// The relay cannot be touched at all.
+pub(super) async fn refused(
+    context: &Context,
+    found: &Found,
+    violation: &Violation,
+    now: Timestamp,
+) -> Result<Outlook, RelayError> {
+    let old = found.relay.status.clone().unwrap_or_default();
+    let verdicts = [
+        Verdict::violated(types::ACCEPTED, violation),
+        Verdict::no(types::READY, violation.reason, violation.message.clone()),
+    ];
+    tell_transitions(context, found, &old, &verdicts).await;
+    let generation = found.relay.metadata.generation;
+    let status = SmtpRelayStatus {
+        observed_generation: generation,
+        conditions: conditions::merge(&old.conditions, &verdicts, generation, now),
+        ..old
+    };
+    writer::write(
+        &context.client,
+        found.relay.as_ref(),
+        found.relay.status.as_ref(),
+        &status,
+    )
+    .await?;
+    Ok(Outlook {
+        pending_for: None,
+        renew_at: Timestamp::MAX,
+    })
+}
+
+/// Domains and credentials say `Programmed` when their relay's shards run them.
+fn tell_attached(context: &Context, found: &Found, entries: crate::render::Entries) {
+    if !context.programmed.record(found.key.clone(), entries) {
+        return;
+    }
+    for (domain, _) in &found.domains {
+        let namespace = domain.namespace().unwrap_or_default();
+        context
+            .triggers
+            .domains
+            .push_name(&namespace, &domain.name_any());
+    }
+    for (credential, _) in &found.credentials {
+        let namespace = credential.namespace().unwrap_or_default();
+        context
+            .triggers
+            .credentials
+            .push_name(&namespace, &credential.name_any());
+    }
+}
+
+/// Whether looking again soon may show something new without any event.
+fn is_pending(verdict: &Verdict) -> bool {
+    !verdict.holds()
+        && matches!(
+            verdict.reason,
+            reason::PENDING
+                | reason::SHARD_UNREACHABLE
+                | reason::PROGRESSING
+                | reason::DRAINING
+                | reason::CLAIM_PENDING
+                | reason::CONFIGURATION_REFUSED
+        )
+}
+
+/// Since when something is under way: since the last condition that is not true turned so.
+fn pending_for(status: &SmtpRelayStatus, changed: bool, now: Timestamp) -> Duration {
+    let since = status
+        .conditions
+        .iter()
+        .filter(|condition| condition.status != "True")
+        .map(|condition| condition.last_transition_time.0)
+        .max();
+    let waited = since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
+    if changed {
+        return Duration::ZERO;
+    }
+    Duration::from_secs(u64::try_from(waited).unwrap_or(0))
+}
+
+fn shard_status(
+    found: &Found,
+    shard: &Shard,
+    hash: Option<&str>,
+    draining: &[(i32, String)],
+    old: &SmtpRelayStatus,
+    now: Timestamp,
+) -> ShardStatus {
+    let name = names::shard(&found.key.1, shard.index);
+    let before = old.shards.iter().find(|before| before.name == name);
+    let mut status = ShardStatus {
+        phase: if shard.index >= found.relay.spec.replicas {
+            ShardPhase::Draining
+        } else if shard.is_ready() {
+            ShardPhase::Running
+        } else {
+            ShardPhase::Starting
+        },
+        name,
+        message: draining
+            .iter()
+            .find(|(index, _)| *index == shard.index)
+            .map(|(_, why)| why.clone()),
+        ..ShardStatus::default()
+    };
+    match &shard.report {
+        None => {}
+        Some(Err(error)) => {
+            status.message = Some(error.clone());
+            // What was last seen is more telling than nothing.
+            if let Some(before) = before {
+                status.version.clone_from(&before.version);
+                status.queued_messages = before.queued_messages;
+                status.oldest_message.clone_from(&before.oldest_message);
+            }
+        }
+        Some(Ok(report)) => {
+            status.programmed = hash.is_some_and(|hash| hash == report.config_hash);
+            status.version = Some(report.version.clone());
+            status.message = status.message.or_else(|| report.config_error.clone());
+            status.queued_messages = i64::try_from(report.queue.messages).unwrap_or(i64::MAX);
+            if report.queue.messages > 0 {
+                let known = before.and_then(|before| before.oldest_message.clone());
+                status.oldest_message = Some(oldest(known, report.queue.oldest_seconds, now));
+            }
+        }
+    }
+    status
+}
+
+/// When the oldest message came, kept from before while it is about the same.
+fn oldest(known: Option<Time>, age: u64, now: Timestamp) -> Time {
+    let second = now.as_second().saturating_sub_unsigned(age);
+    if let Some(known) = known
+        && (known.0.as_second() - second).abs() <= OLDEST_TOLERANCE
+    {
+        return known;
+    }
+    Time(Timestamp::from_second(second).unwrap_or(now))
+}
+
+async fn tell_transitions(
+    context: &Context,
+    found: &Found,
+    old: &SmtpRelayStatus,
+    verdicts: &[Verdict],
+) {
+    for verdict in conditions::transitions(&old.conditions, verdicts) {
+        let relay = found.relay.as_ref();
+        let note = format!("{}: {}", verdict.kind, verdict.message);
+        let told = verdict.kind == types::READY
+            || (!verdict.holds() && verdict.kind != types::PROGRAMMED && !is_pending(verdict));
+        if !told {
+            continue;
+        }
+        let recorder = &context.recorder;
+        if verdict.holds() || is_pending(verdict) {
+            events::normal(recorder, relay, verdict.reason, "Reconcile", &note).await;
+        } else {
+            events::warning(recorder, relay, verdict.reason, "Reconcile", &note).await;
+        }
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_message_moves_only_when_it_is_another() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = oldest(None, 30, at(1000));
+        assert_eq!(first, Time(at(970)));
+        assert_eq!(oldest(Some(first.clone()), 92, at(1060)), first);
+        assert_eq!(oldest(Some(first), 10, at(1060)), Time(at(1050)));
+    }
+
+    #[test]
+    fn an_idle_relay_is_looked_at_rarely_and_a_busy_one_often() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let outlook = |pending: Option<u64>, renewal: i64| Outlook {
+            pending_for: pending.map(Duration::from_secs),
+            renew_at: Timestamp::from_second(renewal).unwrap(),
+        };
+        let rows = [
+            (None, 100_000, 60),
+            (None, 1020, 20),
+            (None, 900, 1),
+            (Some(0), 100_000, 1),
+            (Some(61), 100_000, 5),
+            (Some(4000), 100_000, 15),
+        ];
+        for (pending, renewal, seconds) in rows {
+            let pause = outlook(pending, renewal).look_again(now);
+            assert_eq!(pause, Duration::from_secs(seconds), "{pending:?} {renewal}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The conditions of a relay, each the first failing check of a list. Pure.
+
+use operator_api::conditions::{self as types, reason};
+use operator_api::{ShardPhase, ShardStatus, Storage};
+
+use crate::conditions::Verdict;
+use crate::relay::dereference::Found;
+use crate::relay::validate::Tls;
+use crate::render::Violation;
+
+/// What the conditions tell of.
+pub(super) struct Seen<'a> {
+    pub(super) found: &'a Found,
+    /// Why nothing could be rendered.
+    pub(super) refused: Option<&'a Violation>,
+    pub(super) tls: &'a Tls,
+    pub(super) shards: &'a [ShardStatus],
+    pub(super) draining: &'a [(i32, String)],
+}
+
+/// All conditions, in the order in which they depend on each other.
+pub(super) fn all(seen: &Seen<'_>) -> Vec<Verdict> {
+    let accepted = accepted(seen);
+    let tls = tls_ready(seen);
+    let durable = queue_durable(seen);
+    let programmed = programmed(seen, &[&accepted, &tls]);
+    let ready = ready(seen, &[&accepted, &tls, &programmed]);
+    vec![accepted, tls, durable, programmed, ready]
+}
+
+fn accepted(seen: &Seen<'_>) -> Verdict {
+    match seen.refused {
+        // A certificate that is missing is TlsReady's to tell.
+        Some(violation) if seen.tls.violation() != Some(violation) => {
+            Verdict::violated(types::ACCEPTED, violation)
+        }
+        _ => Verdict::yes(types::ACCEPTED, reason::ACCEPTED, "the spec can be used"),
+    }
+}
+
+fn tls_ready(seen: &Seen<'_>) -> Verdict {
+    let valid =
+        |message: String| Verdict::yes(types::TLS_READY, reason::CERTIFICATE_VALID, message);
+    match seen.tls {
+        Tls::Unused => Verdict::yes(
+            types::TLS_READY,
+            reason::TLS_NOT_USED,
+            "no listener uses TLS",
+        ),
+        Tls::Issued { .. } => valid("the operator's certificate is in place".to_owned()),
+        Tls::Provided { secret, usable } => match usable {
+            Ok(_) => valid(format!("the certificate of Secret {secret:?} is in place")),
+            Err(violation) => Verdict::violated(types::TLS_READY, violation),
+        },
+    }
+}
+
+fn queue_durable(seen: &Seen<'_>) -> Verdict {
+    if seen.found.relay.spec.storage() == Storage::Ephemeral {
+        return Verdict::no(
+            types::QUEUE_DURABLE,
+            reason::EPHEMERAL_STORAGE,
+            "spec.queue.storage is Ephemeral: accepted mail is lost with its pod; use Persistent for \
+             mail that matters",
+        );
+    }
+    let pending: Vec<&str> = seen
+        .found
+        .shards
+        .iter()
+        .zip(seen.shards)
+        .filter(|(shard, _)| !shard.has_volume())
+        .map(|(_, status)| status.name.as_str())
+        .collect();
+    if pending.is_empty() {
+        return Verdict::yes(
+            types::QUEUE_DURABLE,
+            reason::PERSISTENT_STORAGE,
+            "every queue lies on a claim",
+        );
+    }
+    Verdict::no(
+        types::QUEUE_DURABLE,
+        reason::CLAIM_PENDING,
+        format!(
+            "the claims of {} have no volume yet; if that lasts, see the claims' Events and \
+             spec.queue.storageClassName",
+            pending.join(", ")
+        ),
+    )
+}
+
+/// The first of `before` that does not hold.
+fn first_failing<'a>(before: &[&'a Verdict]) -> Option<&'a Verdict> {
+    before.iter().find(|verdict| !verdict.holds()).copied()
+}
+
+fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
+    if let Some(first) = first_failing(before) {
+        return Verdict::no(
+            types::PROGRAMMED,
+            reason::NOT_ACCEPTED,
+            format!(
+                "condition {} is not true; running shards keep the last configuration",
+                first.kind
+            ),
+        );
+    }
+    let wanted = || {
+        seen.shards
+            .iter()
+            .filter(|shard| shard.phase != ShardPhase::Draining)
+    };
+    let behind: Vec<&ShardStatus> = wanted().filter(|shard| !shard.programmed).collect();
+    if behind.is_empty() {
+        return Verdict::yes(
+            types::PROGRAMMED,
+            reason::PROGRAMMED,
+            format!("{} shards run the newest configuration", wanted().count()),
+        );
+    }
+    let names: Vec<&str> = behind.iter().map(|shard| shard.name.as_str()).collect();
+    let names = names.join(", ");
+    let told = behind.iter().find_map(|shard| {
+        Some((
+            shard.phase,
+            shard.version.is_some(),
+            shard.message.as_ref()?,
+        ))
+    });
+    match told {
+        Some((ShardPhase::Running, true, message)) => Verdict::no(
+            types::PROGRAMMED,
+            reason::CONFIGURATION_REFUSED,
+            format!("{names} do not run the newest configuration: {message}"),
+        ),
+        Some((ShardPhase::Running, false, message)) => Verdict::no(
+            types::PROGRAMMED,
+            reason::SHARD_UNREACHABLE,
+            format!("{names} cannot be asked: {message}"),
+        ),
+        _ => Verdict::no(
+            types::PROGRAMMED,
+            reason::PENDING,
+            format!("{names} do not run the newest configuration yet"),
+        ),
+    }
+}
+
+fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
+    if seen.found.relay.spec.replicas == 0 {
+        return Verdict::no(
+            types::READY,
+            reason::SCALED_TO_ZERO,
+            "spec.replicas is 0; set it to 1 or more to accept mail",
+        );
+    }
+    if let Some(first) = first_failing(before) {
+        let reason = match first.reason {
+            reason::PENDING => reason::PROGRESSING,
+            other => other,
+        };
+        return Verdict::no(types::READY, reason, first.message.clone());
+    }
+    let starting: Vec<&str> = seen
+        .shards
+        .iter()
+        .filter(|shard| shard.phase == ShardPhase::Starting)
+        .map(|shard| shard.name.as_str())
+        .collect();
+    if !starting.is_empty() {
+        return Verdict::no(
+            types::READY,
+            reason::PROGRESSING,
+            format!("{} are not ready yet", starting.join(", ")),
+        );
+    }
+    let mut message = "the relay accepts mail".to_owned();
+    for (index, why) in seen.draining {
+        message = format!("{message}; shard {index} drains: {why}");
+    }
+    Verdict::yes(types::READY, reason::READY, message)
+}
