@@ -6,6 +6,10 @@
 #![expect(clippy::print_stdout, reason = "printing figures is what it is for")]
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first error")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half of a number will do"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

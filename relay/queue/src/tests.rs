@@ -1,5 +1,10 @@
 //! Tests of the whole queue, on the real file system and on one in memory that fails to order.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of tests are small"
+)]
+
 mod damage;
 mod durability;
 mod lifecycle;

@@ -9,6 +9,8 @@
 //! A full disk is different: the write says so before anything counts on it, the file is cut back
 //! to where it was, and appends are refused. Settles wait for room, since what they say happened.
 
+mod commit;
+
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +18,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::AppendError;
 use crate::disk::{self, DiskFile, write_all};
 use crate::inbox;
-use crate::index::Location;
 use crate::reclaim::Reclaim;
 use crate::record::Record;
 use crate::segment::{self, FILE_HEADER, RECORD_HEADER, RecordHeader};
-use crate::shared::{Effect, Fresh, Job, Place, Reply, SETTLES_HELD_UP, Shared, State};
-use crate::{AppendError, MessageId};
+use crate::shared::{Effect, Job, Reply, SETTLES_HELD_UP, Shared};
+use commit::Commit;
 
 /// Records per group.
 const GROUP_RECORDS: usize = 1024;
@@ -295,7 +297,7 @@ impl Writer {
         let (segment, length) = (current.segment, current.length);
         let written = std::mem::take(&mut self.unsynced);
         let mut commit = Commit::default();
-        commit.cache(&self.shared, &written);
+        commit::fill_cache(&self.shared, &written);
         let mut state = self.shared.state.lock();
         state.segments.set_length(segment, length);
         for Written { effect, reply } in written {
@@ -371,130 +373,5 @@ fn answer_all(replies: impl IntoIterator<Item = Reply>, error: impl Fn() -> Appe
     for reply in replies {
         // The caller may have given up waiting.
         let _ = reply.send(Err(error()));
-    }
-}
-
-/// What is left to do once the state's lock is free again.
-#[derive(Default)]
-struct Commit {
-    replies: Vec<(Reply, Result<(), AppendError>)>,
-    places: Vec<Place>,
-    /// Contents of messages that are done.
-    dead: Vec<MessageId>,
-    appended: u64,
-    settled: u64,
-    moved: u64,
-}
-
-impl Commit {
-    /// Fills the cache before the messages can be taken.
-    fn cache(&mut self, shared: &Shared, written: &[Written]) {
-        let mut cache = shared.cache.lock();
-        for Written { effect, .. } in written {
-            let fresh = match effect {
-                Effect::Append(fresh)
-                | Effect::Settle {
-                    report: Some(fresh),
-                    ..
-                } => fresh,
-                _ => continue,
-            };
-            cache.insert(fresh.id, fresh.envelope.clone(), fresh.content.clone());
-        }
-    }
-
-    fn apply(&mut self, state: &mut State, effect: Effect, reply: Option<Reply>) {
-        let mut result = Ok(());
-        match effect {
-            Effect::Append(fresh) => {
-                self.appended += 1;
-                result = self.begin(state, *fresh);
-            }
-            Effect::Settle { done, report } => {
-                self.settled += 1;
-                if let Some((id, location)) = done {
-                    self.end(state, id, &location);
-                }
-                if let Some(report) = report {
-                    result = self.begin(state, *report);
-                }
-            }
-            Effect::Moved { id, from, to } => {
-                self.moved += 1;
-                if state.index.relocate(id, from, to) {
-                    state.segments.born(&to);
-                    state.segments.died(&from);
-                }
-            }
-        }
-        if let Some(reply) = reply {
-            self.replies.push((reply, result));
-        }
-    }
-
-    fn begin(&mut self, state: &mut State, fresh: Fresh) -> Result<(), AppendError> {
-        let Fresh {
-            id,
-            location,
-            routes,
-            envelope,
-            file,
-            place,
-            ..
-        } = fresh;
-        self.places.extend(place);
-        if !state
-            .index
-            .insert(id, envelope.accepted_at, location, &routes)
-        {
-            // Two appends of one id at once; the log has the second as dead octets.
-            return Err(AppendError::Failed(format!(
-                "message {id} is in the queue already"
-            )));
-        }
-        state.segments.born(&location);
-        if let Some(file) = file {
-            file.keep();
-        }
-        if let Some(location) = state.index.start(id, crate::Timestamp(u64::MAX)) {
-            self.end(state, id, &location);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, state: &mut State, id: MessageId, location: &Location) {
-        state.segments.died(location);
-        if location.in_file {
-            self.dead.push(id);
-        }
-    }
-
-    fn finish(self, shared: &Arc<Shared>) {
-        drop(self.places);
-        shared
-            .sums
-            .appended
-            .fetch_add(self.appended, Ordering::Relaxed);
-        shared
-            .sums
-            .settled
-            .fetch_add(self.settled, Ordering::Relaxed);
-        shared.sums.moved.fetch_add(self.moved, Ordering::Relaxed);
-        if self.appended + self.settled > 0 {
-            shared.changed.notify_waiters();
-        }
-        for (reply, result) in self.replies {
-            let _ = reply.send(result);
-        }
-        if !self.dead.is_empty() {
-            let (disk, directory) = (shared.disk.clone(), shared.directories.content.clone());
-            let dead = self.dead;
-            shared.pool.run(move || {
-                for id in dead {
-                    // What stays is an orphan, which the next start removes.
-                    let _ = disk.remove(&crate::content::path(&directory, id));
-                }
-            });
-        }
     }
 }

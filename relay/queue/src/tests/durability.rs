@@ -83,7 +83,9 @@ fn one_sync_covers_all_that_wait() {
         assert!(append.as_mut().poll(&mut context).is_pending());
     }
     drop(held);
-    appends.into_iter().for_each(|append| wait(append).unwrap());
+    for append in appends {
+        wait(append).unwrap();
+    }
     let syncs = bench.disk.faults(|faults| faults.syncs) - before;
     // The first may have gone alone; small segments add one sync for each that was filled.
     assert!(

@@ -109,7 +109,7 @@ fn a_settle_is_durable_after_its_delay_without_any_append() {
 #[test]
 fn a_killed_process_keeps_the_settles_that_were_written_and_not_synced() {
     let mut bench = Bench::new();
-    bench.tuning.sync_delay = std::time::Duration::from_secs(3600);
+    bench.tuning.sync_delay = std::time::Duration::from_hours(1);
     let (queue, _) = bench.open();
     wait(queue.append(plain(1))).unwrap();
     let work = queue.take(LATE, &mut |_| true).unwrap();
