@@ -93,6 +93,8 @@ async fn accept_loop(
         };
         match accepted {
             Ok((stream, peer)) => {
+                // IPv4 clients of a dual-stack socket, as everybody writes them.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let Some(open) = admit(&inbound, index, stream, peer) else {
                     continue;
                 };

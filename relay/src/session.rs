@@ -51,7 +51,6 @@ struct Session {
     login: Option<Identified>,
     /// TLS version and cipher suite.
     tls: Option<String>,
-    stopping: bool,
 }
 
 /// Who the client proved to be.
@@ -113,7 +112,6 @@ impl Session {
             input: BytesMut::with_capacity(READ),
             login: None,
             tls: None,
-            stopping: false,
         }
     }
 
@@ -169,7 +167,9 @@ impl Session {
         tokio::pin!(shutdown);
         loop {
             let step = self.work().await;
-            if step == Step::Read && self.stopping && self.server.is_idle() {
+            // Asked here and not only while waiting: a client that never pauses must see it too.
+            let stopping = token.is_cancelled();
+            if stopping && step == Step::Read && self.server.is_idle() {
                 self.server.end(&STOPPING);
                 continue;
             }
@@ -193,7 +193,7 @@ impl Session {
                                 Read::Nothing => self.server.end(&TIMED_OUT),
                             }
                         }
-                        () = &mut shutdown, if !self.stopping => self.stopping = true,
+                        () = &mut shutdown, if !stopping => {}
                     }
                 }
             }
