@@ -211,8 +211,14 @@ impl Engine {
             }
             Err(error) => {
                 tracing::error!(id = %work.id, %error, "the content of a message cannot be read");
-                let text = "the relay could not read the message from its queue";
-                let fate = Fate::local(Kind::Deferred, EnhancedCode::new(4, 3, 0), text);
+                // Damage does not heal; a disk that fails may.
+                let fate = if error.kind() == std::io::ErrorKind::InvalidData {
+                    let text = "the message was damaged on the relay's disk";
+                    Fate::local(Kind::Failed, EnhancedCode::new(5, 3, 0), text)
+                } else {
+                    let text = "the relay could not read the message from its disk";
+                    Fate::local(Kind::Deferred, EnhancedCode::new(4, 3, 0), text)
+                };
                 (None, vec![fate; work.recipients.len()], connection)
             }
         };

@@ -253,23 +253,10 @@ impl Shared {
                 .next()
                 .unwrap_or_default()
                 .to_ascii_uppercase();
-            let usual = match verb.as_str() {
-                "EHLO" => {
-                    let starttls = match self.behaviour.tls {
-                        Tls::No | Tls::Implicit(_) => "",
-                        _ if encrypted => "",
-                        _ => "250-STARTTLS\r\n",
-                    };
-                    format!("250-mx.test\r\n{starttls}{}250 HELP", self.behaviour.offers)
-                }
-                "STARTTLS" => return Ok(Some(stream)),
-                "DATA" if taken.as_ref().is_none_or(|one| one.recipients.is_empty()) => {
-                    "554 5.5.1 no valid recipients".into()
-                }
-                "DATA" => "354 go ahead".into(),
-                "QUIT" => "221 bye".into(),
-                _ => "250 2.0.0 ok".into(),
-            };
+            if verb == "STARTTLS" {
+                return Ok(Some(stream));
+            }
+            let usual = self.usual(&verb, encrypted, taken.as_ref());
             let said = self.judge(number, &line);
             let good = match &said {
                 None => usual.starts_with('2') || usual.starts_with('3'),
@@ -312,6 +299,25 @@ impl Shared {
                     return Ok(None);
                 }
             }
+        }
+    }
+
+    fn usual(&self, verb: &str, encrypted: bool, taken: Option<&Taken>) -> String {
+        match verb {
+            "EHLO" => {
+                let starttls = match self.behaviour.tls {
+                    Tls::No | Tls::Implicit(_) => "",
+                    _ if encrypted => "",
+                    _ => "250-STARTTLS\r\n",
+                };
+                format!("250-mx.test\r\n{starttls}{}250 HELP", self.behaviour.offers)
+            }
+            "DATA" if taken.is_none_or(|one| one.recipients.is_empty()) => {
+                "554 5.5.1 no valid recipients".into()
+            }
+            "DATA" => "354 go ahead".into(),
+            "QUIT" => "221 bye".into(),
+            _ => "250 2.0.0 ok".into(),
         }
     }
 
