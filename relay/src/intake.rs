@@ -76,11 +76,11 @@ async fn finish(
     draft: Draft,
     started: Instant,
 ) -> Answer {
-    let mut content = draft.content;
-    let size: usize = content.iter().map(Bytes::len).sum();
-    match sign(context, draft.domain, &content, size).await {
+    let mut pieces = draft.content;
+    let size: usize = pieces.iter().map(Bytes::len).sum();
+    match sign(context, draft.domain, &pieces, size).await {
         Ok(signatures) if signatures.is_empty() => {}
-        Ok(signatures) => content.insert(0, signatures),
+        Ok(signatures) => pieces.insert(0, signatures),
         Err(answer) => return answer,
     }
     let accepted = Accepted {
@@ -92,7 +92,7 @@ async fn finish(
     let new = NewMessage {
         id,
         envelope,
-        content,
+        content: pieces,
     };
     match context.queue.append(new).await {
         Ok(()) => {

@@ -148,12 +148,7 @@ impl Session {
             }
         };
         metrics.tls("in", "ok");
-        let connection = stream.get_ref().1;
-        let version = connection.protocol_version();
-        let suite = connection.negotiated_cipher_suite();
-        self.tls = version
-            .zip(suite)
-            .map(|(version, suite)| format!("{version:?} {:?}", suite.suite()));
+        self.tls = describe(stream.get_ref().1);
         Ok(stream)
     }
 
@@ -217,6 +212,13 @@ impl Session {
         output.clear();
         Ok(())
     }
+}
+
+/// Version and cipher suite by their registered names, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`.
+fn describe(connection: &rustls::ServerConnection) -> Option<String> {
+    let version = connection.protocol_version()?.as_str()?.replace('_', ".");
+    let suite = connection.negotiated_cipher_suite()?.suite().as_str()?;
+    Some(format!("{version} {}", suite.replace("TLS13_", "TLS_")))
 }
 
 fn login_policy(listener: &Listener) -> LoginPolicy {

@@ -245,7 +245,7 @@ async fn a_message_over_starttls_with_a_login_is_queued_complete() {
     );
     let received = format!(
         "Received: from app.shop.example ([127.0.0.1])\r\n\tby outbox.example (outbox-0) with ESMTPSA id {}\r\n\t\
-         (TLSv1_3 TLS13_",
+         (TLSv1.3 TLS_",
         work.id
     );
     assert!(content.starts_with(&received), "{content}");
