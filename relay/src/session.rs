@@ -174,7 +174,9 @@ impl Session {
                 Step::StartTls => return Ok(End::StartTls),
                 Step::Close => {
                     stream.shutdown().await?;
-                    linger(stream).await;
+                    if !self.server.has_quit() {
+                        linger(stream).await;
+                    }
                     return Ok(End::Closed);
                 }
                 Step::Read => {

@@ -51,6 +51,7 @@ pub struct Server {
     mail_refused: bool,
     faults: u32,
     login_failures: u32,
+    quit: bool,
     output: BytesMut,
 }
 
@@ -104,6 +105,7 @@ impl Server {
             mail_refused: false,
             faults: 0,
             login_failures: 0,
+            quit: false,
             output,
         }
     }
@@ -161,6 +163,11 @@ impl Server {
     /// Whether the session may be closed without harm: no transaction, no exchange, no answer owed.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Command) && self.transaction.is_none()
+    }
+
+    /// Whether it was the client who ended the session, and so expects nothing more.
+    pub fn has_quit(&self) -> bool {
+        self.quit
     }
 
     /// Octets of a message in memory.

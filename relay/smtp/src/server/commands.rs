@@ -32,7 +32,10 @@ impl Server {
                 self.say(250, "2.0.0", "ok");
             }
             Command::Noop => self.say(250, "2.0.0", "ok"),
-            Command::Quit => self.end(&Answer::fixed(221, "2.0.0", "goodbye")),
+            Command::Quit => {
+                self.quit = true;
+                self.end(&Answer::fixed(221, "2.0.0", "goodbye"));
+            }
             Command::Vrfy => self.say(
                 252,
                 "2.5.0",

@@ -136,8 +136,9 @@ fn a_message_passes_and_each_reply_has_an_enhanced_code() {
         script.send("Subject: x\r\n\r\n..\r\n.\r\n"),
         "250 2.0.0 queued\r\n"
     );
+    assert!(!script.server.has_quit());
     assert_eq!(script.send("QUIT\r\n"), "221 2.0.0 goodbye\r\n");
-    assert!(script.is_closed());
+    assert!(script.is_closed() && script.server.has_quit());
     assert_eq!(script.messages[0].content, "Subject: x\r\n\r\n.\r\n");
     assert_eq!(script.messages[0].longest_line, 10);
 }
