@@ -264,7 +264,7 @@ impl<'a> Attempt<'a> {
             Ok(connection) => self.transactions(connection, open, false).await,
             Err(error) => {
                 tracing::debug!(
-                    id = %self.work.id, host = %remote.host, address = %remote.address, %error,
+                    message_id = %self.work.id, host = %remote.host, address = %remote.address, %error,
                     "no session with this address"
                 );
                 self.note(&open, &of_connection(&error, &remote));

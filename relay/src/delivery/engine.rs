@@ -210,7 +210,7 @@ impl Engine {
                 (Some(content), fates, connection)
             }
             Err(error) => {
-                tracing::error!(id = %work.id, %error, "the content of a message cannot be read");
+                tracing::error!(message_id = %work.id, %error, "the content of a message cannot be read");
                 // Damage does not heal; a disk that fails may.
                 let fate = if error.kind() == std::io::ErrorKind::InvalidData {
                     let text = "the message was damaged on the relay's disk";
@@ -273,7 +273,7 @@ impl Engine {
             Ok(report) => report,
             Err(error) => {
                 // A failure without its report would be a loss: keep the recipients instead.
-                tracing::error!(id = %work.id, %error, "a report cannot be built");
+                tracing::error!(message_id = %work.id, %error, "a report cannot be built");
                 for fate in fates.iter_mut().filter(|fate| fate.kind == Kind::Failed) {
                     fate.kind = Kind::Deferred;
                 }
@@ -313,7 +313,7 @@ impl Engine {
             // A report about a report would go round for ever (case B24).
             self.context.metrics.bounce("null_sender");
             tracing::warn!(
-                id = %work.id,
+                message_id = %work.id,
                 destination = %work.destination,
                 recipients = failed.len(),
                 "a message without a return path failed; nobody is told"
@@ -331,7 +331,7 @@ impl Engine {
             now,
         })?;
         self.context.metrics.bounce("sent");
-        tracing::info!(id = %work.id, report = %id, recipients = failed.len(), "reported to the sender");
+        tracing::info!(message_id = %work.id, report = %id, recipients = failed.len(), "reported to the sender");
         Ok(Some(message))
     }
 }
@@ -372,7 +372,7 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
 fn span(work: &Work) -> tracing::Span {
     let span = tracing::info_span!(
         "delivery",
-        id = %work.id,
+        message_id = %work.id,
         destination = %work.destination,
         attempt = work.attempts + 1,
     );

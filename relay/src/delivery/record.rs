@@ -43,7 +43,7 @@ pub(super) fn attempt(
         metrics.delivered_after(delay);
     }
     tracing::info!(
-        id = %work.id,
+        message_id = %work.id,
         destination = %work.destination,
         attempt = work.attempts + 1,
         result,
@@ -69,7 +69,7 @@ fn recipient(work: &Work, index: u32, fate: &Fate, delay: Duration) {
     let remote = fate.remote.as_ref();
     let encryption = remote.and_then(|remote| remote.encryption);
     tracing::info!(
-        id = %work.id,
+        message_id = %work.id,
         recipient = recipient.map(tracing::field::display),
         outcome,
         destination = %work.destination,
