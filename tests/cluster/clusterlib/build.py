@@ -27,6 +27,9 @@ PAUSE_SOURCE = FOLDER / "images" / "pause.c"
 #: Compilations at once: the machines that run this have two cores.
 GO_PARALLELISM = 2
 
+#: How the folders of results that are not whole yet begin.
+PARTIAL = "partial-"
+
 
 def cache_key(versions: Sequence[str], sources: Sequence[bytes]) -> str:
     """The cache folder's name: Kubernetes' version, then all that goes in."""
@@ -88,6 +91,9 @@ def build(cache: Cache) -> None:
     cache.images.mkdir(parents=True, exist_ok=True)
     with open(cache.root / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in cache.root.glob(f"{PARTIAL}*"):
+            # Of a build that was killed: none else runs while the lock is held.
+            shutil.rmtree(leftover)
         _build_images(cache)
         for program in settings.GO_PROGRAMS:
             _install(cache, program)
@@ -174,5 +180,5 @@ def _go(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> 
 @contextmanager
 def _workspace(cache: Cache) -> Iterator[Path]:
     # On the cache's own file system, where a rename is atomic.
-    with tempfile.TemporaryDirectory(prefix="partial-", dir=cache.root) as folder:
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=cache.root) as folder:
         yield Path(folder)
