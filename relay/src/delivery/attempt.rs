@@ -4,10 +4,12 @@
 //! [`ADDRESSES`] in all. What a server says about a recipient or the message is final for this
 //! attempt: the next host of the same domain knows no better.
 
+mod content;
+mod fault;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use bytes::Bytes;
-use relay_queue::{Envelope, Work};
+use relay_queue::Work;
 use relay_smtp::client::{self, Credentials, RECIPIENTS, Stage, Verdict};
 use relay_smtp::{Address, EnhancedCode};
 
@@ -19,47 +21,11 @@ use super::plan::{self, Hop, Route, Security};
 use super::resolve::ResolveError;
 use crate::snapshot::Snapshot;
 
+pub(super) use content::Content;
+use fault::{forbidden, hopeful, of_connection, of_host_lookup, of_resolve};
+
 /// Addresses tried in one attempt.
 const ADDRESSES: usize = 12;
-
-/// A message's content and what the next server must know of it.
-pub(super) struct Content {
-    pub(super) pieces: Vec<Bytes>,
-    size: u64,
-    /// It has octets above 127.
-    eight_bit: bool,
-    /// Its headers have.
-    utf8_headers: bool,
-}
-
-impl Content {
-    pub(super) fn new(envelope: &Envelope, pieces: Vec<Bytes>) -> Self {
-        // An envelope without the flag vouches for the content, so it need not be read.
-        let eight_bit = envelope.eight_bit && pieces.iter().any(|piece| !piece.is_ascii());
-        Self {
-            size: pieces.iter().map(|piece| piece.len() as u64).sum(),
-            utf8_headers: eight_bit && envelope.smtputf8 && !header_is_ascii(&pieces),
-            eight_bit,
-            pieces,
-        }
-    }
-}
-
-/// Whether all octets before the first empty line are ASCII.
-fn header_is_ascii(pieces: &[Bytes]) -> bool {
-    // Line feeds count, so that a line end across two pieces is seen.
-    let mut line_start = true;
-    for octet in pieces.iter().flat_map(|piece| piece.iter().copied()) {
-        match octet {
-            b'\n' if line_start => return true,
-            b'\n' => line_start = true,
-            b'\r' => {}
-            128.. => return false,
-            _ => line_start = false,
-        }
-    }
-    true
-}
 
 /// An attempt that runs.
 pub(super) struct Attempt<'a> {
@@ -429,73 +395,6 @@ fn is_stale(verdict: &Verdict) -> bool {
         Verdict::Refused(Stage::Mail, reply) => matches!(reply.code(), 421 | 503),
         _ => false,
     }
-}
-
-/// What it means that a domain has no mail exchangers to try.
-fn of_resolve(error: &ResolveError) -> Fate {
-    let (kind, status) = match error {
-        ResolveError::NoSuchName(_) | ResolveError::NoRecords(_) => {
-            (Kind::Failed, EnhancedCode::new(5, 1, 2))
-        }
-        ResolveError::NullExchanger(_) => (Kind::Failed, EnhancedCode::new(5, 1, 10)),
-        ResolveError::Temporary { .. } => (Kind::Deferred, EnhancedCode::new(4, 4, 3)),
-    };
-    Fate::local(kind, status, error.to_string())
-}
-
-/// What it means that a host has no address; another host may have one (case M8).
-fn of_host_lookup(error: &ResolveError) -> Fate {
-    let fate = of_resolve(error);
-    let status = match fate.kind {
-        Kind::Failed => EnhancedCode::new(5, 4, 4),
-        _ => fate.status,
-    };
-    Fate {
-        host_fault: true,
-        status,
-        ..fate
-    }
-}
-
-/// A smarthost that DNS does not know is a mistake in the configuration, which passes.
-fn hopeful(fate: Fate) -> Fate {
-    Fate {
-        kind: Kind::Deferred,
-        status: EnhancedCode {
-            class: 4,
-            ..fate.status
-        },
-        ..fate
-    }
-}
-
-fn forbidden(host: &str) -> Fate {
-    Fate::host(
-        Kind::Failed,
-        EnhancedCode::new(5, 4, 6),
-        None,
-        format!(
-            "mail exchanger {host} lies at an address of this relay, or at one that is not of the \
-             internet; delivery.permittedNetworks can permit it"
-        ),
-    )
-}
-
-/// What a connection that failed means.
-fn of_connection(error: &ConnectionError, remote: &Remote) -> Fate {
-    let (subject, detail) = match error {
-        ConnectionError::Session(failure) => return outcome::of_failure(failure, remote),
-        ConnectionError::Connect(_) | ConnectionError::ConnectTimeout(_) => (4, 1),
-        ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_) => (7, 5),
-        ConnectionError::Closed | ConnectionError::Broken(_) | ConnectionError::Silent(_) => (4, 2),
-    };
-    let status = EnhancedCode::new(4, subject, detail);
-    Fate::host(
-        Kind::Deferred,
-        status,
-        Some(remote.clone()),
-        error.to_string(),
-    )
 }
 
 /// Whether `address` is one of this machine's: only then would the kernel choose it as the source

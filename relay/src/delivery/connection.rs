@@ -5,6 +5,8 @@
 //! after its `220`) is followed by a second connection without it, in the same attempt (cases T1, T2,
 //! T3 and T6): nothing demanded encryption, and a mail in clear text is better than none.
 
+mod stream;
+
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,15 +20,14 @@ use relay_smtp::client::{
 use relay_smtp::transparency;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::outcome::{Encryption, Remote};
 use super::plan::Security;
 use crate::metrics::Metrics;
+use stream::Stream;
 
 /// Octets read at once; replies are short.
 const READ: usize = 4096;
@@ -73,13 +74,6 @@ pub(super) enum ConnectionError {
 
 fn show(duration: Duration) -> relay_config::Duration {
     relay_config::Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-enum Stream {
-    Clear(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    /// Taken for a handshake.
-    Gone,
 }
 
 /// A connection whose session stands ready for a transaction.
@@ -350,42 +344,6 @@ impl Connection {
         };
         // Nothing depends on how it ends.
         let _ = timeout(GOODBYE, goodbye).await;
-    }
-}
-
-impl Stream {
-    async fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Clear(stream) => stream.write_all(octets).await,
-            Self::Tls(stream) => {
-                stream.write_all(octets).await?;
-                stream.flush().await
-            }
-            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-
-    async fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Clear(stream) => stream.write_vectored(slices).await,
-            Self::Tls(stream) => stream.write_vectored(slices).await,
-            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Clear(_) | Self::Gone => Ok(()),
-            Self::Tls(stream) => stream.flush().await,
-        }
-    }
-
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Clear(stream) => stream.read(buffer).await,
-            Self::Tls(stream) => stream.read(buffer).await,
-            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
     }
 }
 

@@ -6,28 +6,25 @@
 //! the same destination at once; after `messages_per_connection` it ends, so that destinations take
 //! turns.
 
+mod settle;
+mod trace;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use opentelemetry::Context as TraceContext;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState};
-use relay_queue::{MessageId, NewMessage, Outcome, Timestamp, Work};
+use relay_queue::{MessageId, Outcome, Timestamp, Work};
 use relay_smtp::EnhancedCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::attempt::{Attempt, Content};
-use super::bounce;
 use super::connection::Connection;
 use super::outcome::{Fate, Kind};
 use super::pool::Pool;
-use super::record;
 use super::resolve::Resolvers;
-use super::retry::{self, Decision};
 use super::slots::{Limits, Slot, Slots};
 use super::tls::Tls;
 use crate::context::{SharedContext, now};
@@ -151,7 +148,7 @@ impl Engine {
                     connection.close().await;
                 }
             }
-            let span = span(&work);
+            let span = trace::span(&work);
             connection = self
                 .deliver(&snapshot, work, connection)
                 .instrument(span)
@@ -244,96 +241,6 @@ impl Engine {
         let permit = self.memory.acquire_many(kib).await.ok();
         Ok((self.context.queue.content(id)?, permit))
     }
-
-    /// Writes down what became of the recipients, and tells.
-    fn settle(
-        &self,
-        snapshot: &Snapshot,
-        mut guard: Guard<'_>,
-        mut fates: Vec<Fate>,
-        content: &[Bytes],
-        took: Duration,
-    ) {
-        let Some(work) = guard.work.take() else {
-            return;
-        };
-        let now = now();
-        let accepted_at = work.envelope.accepted_at;
-        let retry = &snapshot.config.delivery.retry;
-        let decision = retry::decide(retry, work.attempts, accepted_at, now, fastrand::f64());
-        let mut retry_at = match decision {
-            Decision::At(at) => at,
-            Decision::Expired => {
-                let deferred = fates.iter_mut().filter(|fate| fate.kind == Kind::Deferred);
-                deferred.for_each(|fate| *fate = fate.clone().expire());
-                now
-            }
-        };
-        let report = match self.report(snapshot, &work, &fates, content, now) {
-            Ok(report) => report,
-            Err(error) => {
-                // A failure without its report would be a loss: keep the recipients instead.
-                tracing::error!(message_id = %work.id, %error, "a report cannot be built");
-                for fate in fates.iter_mut().filter(|fate| fate.kind == Kind::Failed) {
-                    fate.kind = Kind::Deferred;
-                }
-                retry_at = Timestamp(now.0.saturating_add(AFTER_FAULT));
-                None
-            }
-        };
-        record::attempt(&self.context.metrics, &work, &fates, took, now);
-        let outcomes: Vec<Outcome> = fates.iter().map(|fate| fate.kind.outcome()).collect();
-        // Written at once; whether the disk took it shows in the queue's own state.
-        drop(self.context.queue.settle(work, &outcomes, retry_at, report));
-    }
-
-    /// The report about the recipients that failed, to the sender of the message.
-    fn report(
-        &self,
-        snapshot: &Snapshot,
-        work: &Work,
-        fates: &[Fate],
-        content: &[Bytes],
-        now: Timestamp,
-    ) -> Result<Option<NewMessage>, bounce::BounceError> {
-        let failed: Vec<bounce::Failed<'_>> = work
-            .recipients
-            .iter()
-            .zip(fates)
-            .filter(|(_, fate)| fate.kind == Kind::Failed)
-            .filter_map(|(index, fate)| {
-                let recipient = work.envelope.recipients.get(*index as usize)?;
-                Some(bounce::Failed { recipient, fate })
-            })
-            .collect();
-        if failed.is_empty() {
-            return Ok(None);
-        }
-        let Some(sender) = &work.envelope.sender else {
-            // A report about a report would go round for ever (case B24).
-            self.context.metrics.bounce("null_sender");
-            tracing::warn!(
-                message_id = %work.id,
-                destination = %work.destination,
-                recipients = failed.len(),
-                "a message without a return path failed; nobody is told"
-            );
-            return Ok(None);
-        };
-        let id = MessageId::new(now, fastrand::u128(..));
-        let message = bounce::build(&bounce::Report {
-            id,
-            hostname: &snapshot.config.hostname,
-            sender,
-            original: work,
-            failed: &failed,
-            content,
-            now,
-        })?;
-        self.context.metrics.bounce("sent");
-        tracing::info!(message_id = %work.id, report = %id, recipients = failed.len(), "reported to the sender");
-        Ok(Some(message))
-    }
 }
 
 /// Holds the work of an attempt. Should the attempt panic, the work goes back to the queue, or it
@@ -366,45 +273,6 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     {
         tracing::error!(%error, "a delivery task panicked; its message is tried again later");
     }
-}
-
-/// The span of an attempt, in the trace of the message's submission.
-fn span(work: &Work) -> tracing::Span {
-    let span = tracing::info_span!(
-        "delivery",
-        message_id = %work.id,
-        destination = %work.destination,
-        attempt = work.attempts + 1,
-    );
-    if let Some(parent) = work
-        .envelope
-        .trace_parent
-        .as_deref()
-        .and_then(parse_trace_parent)
-    {
-        let parent = TraceContext::new().with_remote_span_context(parent);
-        // Without an exporter there is no trace to join.
-        let _ = span.set_parent(parent);
-    }
-    span
-}
-
-/// W3C Trace Context, version 00.
-fn parse_trace_parent(text: &str) -> Option<SpanContext> {
-    let mut parts = text.split('-');
-    let (version, trace, span, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if version != "00" || trace.len() != 32 || span.len() != 16 || parts.next().is_some() {
-        return None;
-    }
-    let context = SpanContext::new(
-        opentelemetry::TraceId::from_hex(trace).ok()?,
-        opentelemetry::SpanId::from_hex(span).ok()?,
-        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
-        true,
-        TraceState::default(),
-    );
-    context.is_valid().then_some(context)
 }
 
 #[cfg(test)]

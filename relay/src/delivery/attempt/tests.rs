@@ -1,3 +1,6 @@
+use bytes::Bytes;
+use relay_queue::Envelope;
+
 use super::*;
 use crate::delivery::testing::envelope;
 

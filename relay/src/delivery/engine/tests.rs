@@ -1,3 +1,4 @@
+use super::trace::parse_trace_parent;
 use super::*;
 use crate::delivery::testing::dns::Dns;
 use crate::delivery::testing::peer::{Answer, Behaviour, Peer, Tls as PeerTls};

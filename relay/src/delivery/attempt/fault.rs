@@ -1,0 +1,74 @@
+//! What faults of names and connections mean for the recipients.
+
+use relay_smtp::EnhancedCode;
+
+use crate::delivery::connection::ConnectionError;
+use crate::delivery::outcome::{self, Fate, Kind, Remote};
+use crate::delivery::resolve::ResolveError;
+
+/// What it means that a domain has no mail exchangers to try.
+pub(super) fn of_resolve(error: &ResolveError) -> Fate {
+    let (kind, status) = match error {
+        ResolveError::NoSuchName(_) | ResolveError::NoRecords(_) => {
+            (Kind::Failed, EnhancedCode::new(5, 1, 2))
+        }
+        ResolveError::NullExchanger(_) => (Kind::Failed, EnhancedCode::new(5, 1, 10)),
+        ResolveError::Temporary { .. } => (Kind::Deferred, EnhancedCode::new(4, 4, 3)),
+    };
+    Fate::local(kind, status, error.to_string())
+}
+
+/// What it means that a host has no address; another host may have one (case M8).
+pub(super) fn of_host_lookup(error: &ResolveError) -> Fate {
+    let fate = of_resolve(error);
+    let status = match fate.kind {
+        Kind::Failed => EnhancedCode::new(5, 4, 4),
+        _ => fate.status,
+    };
+    Fate {
+        host_fault: true,
+        status,
+        ..fate
+    }
+}
+
+/// A smarthost that DNS does not know is a mistake in the configuration, which passes.
+pub(super) fn hopeful(fate: Fate) -> Fate {
+    Fate {
+        kind: Kind::Deferred,
+        status: EnhancedCode {
+            class: 4,
+            ..fate.status
+        },
+        ..fate
+    }
+}
+
+pub(super) fn forbidden(host: &str) -> Fate {
+    Fate::host(
+        Kind::Failed,
+        EnhancedCode::new(5, 4, 6),
+        None,
+        format!(
+            "mail exchanger {host} lies at an address of this relay, or at one that is not of the \
+             internet; delivery.permittedNetworks can permit it"
+        ),
+    )
+}
+
+/// What a connection that failed means.
+pub(super) fn of_connection(error: &ConnectionError, remote: &Remote) -> Fate {
+    let (subject, detail) = match error {
+        ConnectionError::Session(failure) => return outcome::of_failure(failure, remote),
+        ConnectionError::Connect(_) | ConnectionError::ConnectTimeout(_) => (4, 1),
+        ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_) => (7, 5),
+        ConnectionError::Closed | ConnectionError::Broken(_) | ConnectionError::Silent(_) => (4, 2),
+    };
+    let status = EnhancedCode::new(4, subject, detail);
+    Fate::host(
+        Kind::Deferred,
+        status,
+        Some(remote.clone()),
+        error.to_string(),
+    )
+}
