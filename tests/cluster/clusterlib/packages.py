@@ -37,7 +37,7 @@ def ensure() -> None:
 
 def _apt(arguments: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # Another session's apt may hold the lock; wait for it within reason.
+    # Another apt may hold the lock; wait for it within reason.
     command = ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
