@@ -56,10 +56,12 @@ walls: ## Dependency walls, licences, sources
 .PHONY: crds
 crds: ## crds/ is what the operator's types say
 	@$(CARGO) run --locked --quiet -p operator -- crds --check crds
+	diff -r crds $(CHART)/files/crds || { echo 'crds: the chart has other files than crds/; run `make generate`' >&2; exit 1; }
 
 .PHONY: generate
 generate: ## Write crds/ and the chart's golden renders anew
 	@$(CARGO) run --locked --quiet -p operator -- crds --output crds
+	cp crds/*.yaml $(CHART)/files/crds/
 	tests/chart/golden write
 
 .PHONY: chart
