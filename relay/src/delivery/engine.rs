@@ -44,7 +44,7 @@ pub(super) struct Engine {
     pub(super) tls: Tls,
     pub(super) resolvers: Resolvers,
     slots: Arc<Slots>,
-    pool: Pool,
+    pool: Pool<Connection>,
     memory: Semaphore,
 }
 
@@ -116,7 +116,7 @@ impl Engine {
     /// Waits for attempts in progress, for as long as the grace period allows. What is cut off is
     /// not settled: it is due again at the next start.
     async fn stop(&self, mut tasks: JoinSet<()>) {
-        for connection in self.pool.drain() {
+        for connection in self.pool.trim(0) {
             tasks.spawn(connection.close());
         }
         let grace = self.context.snapshot.load().config.limits.shutdown_grace;
@@ -140,6 +140,12 @@ impl Engine {
         let mut next = Some(work);
         let mut hash = self.context.snapshot.load().hash;
         let mut connection = self.pool.take(&destination, &hash, Instant::now());
+        if connection.is_none() {
+            let connections = self.context.snapshot.load().config.delivery.connections;
+            for idle in self.pool.trim(self.idle_limit(connections)) {
+                idle.close().await;
+            }
+        }
         while let Some(work) = next {
             let snapshot = self.context.snapshot.load_full();
             if snapshot.hash != hash {
@@ -161,23 +167,28 @@ impl Engine {
                 _ => None,
             };
         }
-        let delivery = &self.context.snapshot.load().config.delivery;
-        let (limit, idle) = (
-            delivery.messages_per_connection,
-            delivery.idle_timeout.get(),
-        );
-        let total = delivery.connections as usize;
-        let surplus = match connection {
-            Some(open) if open.transactions() < limit && !self.stopping() => {
-                let until = Instant::now() + idle;
-                self.pool.put(destination, hash, open, until, total)
+        let snapshot = self.context.snapshot.load_full();
+        let delivery = &snapshot.config.delivery;
+        let mut surplus = Vec::new();
+        match connection {
+            Some(open)
+                if open.transactions() < delivery.messages_per_connection && !self.stopping() =>
+            {
+                let until = Instant::now() + delivery.idle_timeout.get();
+                self.pool.put(destination, hash, open, until);
             }
-            other => other,
-        };
-        drop(slot);
-        if let Some(surplus) = surplus {
-            surplus.close().await;
+            other => surplus.extend(other),
         }
+        drop(slot);
+        surplus.extend(self.pool.trim(self.idle_limit(delivery.connections)));
+        for connection in surplus {
+            connection.close().await;
+        }
+    }
+
+    /// How many idle connections may stay beside those in use.
+    fn idle_limit(&self, connections: u32) -> usize {
+        connections.saturating_sub(self.slots.busy()) as usize
     }
 
     fn stopping(&self) -> bool {

@@ -46,6 +46,11 @@ impl Slots {
         state.total < limits.total && busy.unwrap_or(0) < limits.per_destination
     }
 
+    /// Permits that are taken.
+    pub(super) fn busy(&self) -> u32 {
+        self.state.lock().total
+    }
+
     /// Takes a permit that [`Self::admits`] has just promised to the only caller.
     pub(super) fn take(self: &Arc<Self>, destination: &Destination) -> Slot {
         let mut state = self.state.lock();

@@ -326,6 +326,12 @@ async fn silence_and_closed_ports_are_errors_in_time() {
     assert!(matches!(error, ConnectionError::Connect(_)), "{error}");
 }
 
+#[test]
+fn b27_the_reply_to_the_content_has_ten_minutes_by_default() {
+    let default = relay_config::Timeouts::default();
+    assert!(default.data_reply.get() >= Duration::from_mins(10));
+}
+
 #[tokio::test]
 async fn b27_a_lost_reply_to_the_content_is_unconfirmed() {
     for answer in [close as fn() -> Answer, silence] {

@@ -285,6 +285,29 @@ async fn connections_are_reused_up_to_their_limit() {
 }
 
 #[tokio::test]
+async fn idle_connections_make_room_for_those_in_use() {
+    let dns = Dns::start(&[
+        ("one.test", "A", "127.0.0.2"),
+        ("two.test", "A", "127.0.0.3"),
+    ])
+    .await;
+    let (first, second) = two_peers(Behaviour::default(), Behaviour::default()).await;
+    let relay = Relay::start(&configuration(
+        first.port(),
+        Some(dns.address),
+        "connections: 1, idleTimeout: 1h",
+    ));
+    for to in ["a@one.test", "a@two.test", "a@one.test"] {
+        relay.submit(None, &[to], TEXT).await;
+        relay.queued(0).await;
+    }
+    // The second destination's connection took the place of the first's.
+    assert_eq!((first.connections(), second.connections()), (2, 1));
+    assert_eq!(first.lines(0).last().unwrap(), "QUIT");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn m17_a_changed_configuration_does_not_reuse_connections() {
     let (relay, peer) = relay_and_peer(Behaviour::default(), "").await;
     relay.submit(None, &["a@[127.0.0.1]"], TEXT).await;
