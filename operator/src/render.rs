@@ -10,6 +10,8 @@
 pub mod admission;
 mod buckets;
 mod config;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod programmed;
 mod quantity;
 

@@ -1,1 +1,540 @@
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use relay_config::{Bucket, Config, DkimAlgorithm, ScramVerifier};
+use serde_json::json;
+
+use super::fixtures::{credential, domain, namespaces, open, relay};
+use super::*;
+use crate::certificates::{Existing, RelayCertificates};
+use crate::domain::keyring::{self, Keyring, Wanted};
+use crate::domain::keys::{self, SigningKey};
+
+static CERTIFICATES: LazyLock<RelayCertificates> = LazyLock::new(|| {
+    let now = jiff::Timestamp::from_second(1_795_564_800).unwrap();
+    let names = certificates::serving_names("outbox", "mail", "outbox.mail.svc");
+    certificates::ensure(Existing::default(), "mail", "outbox", &names, now).unwrap()
+});
+
+static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| keys::generate(DkimAlgorithm::Ed25519Sha256).unwrap());
+
+/// A key Secret with one Ed25519 key.
+static KEYS: LazyLock<SecretData> = LazyLock::new(|| {
+    let wanted = Wanted {
+        algorithms: &BTreeSet::from([DkimAlgorithm::Ed25519Sha256]),
+        prefix: "mail",
+        former: &BTreeSet::new(),
+        verified: &BTreeSet::new(),
+    };
+    let now = jiff::Timestamp::from_second(1_795_564_800).unwrap();
+    let empty = SecretData::new();
+    let plan = keyring::plan(&Keyring::read(&empty), &wanted, now);
+    let made = BTreeMap::from([("mail-e1".to_owned(), KEY.clone())]);
+    keyring::apply(&empty, &plan, &made, now)
+});
+
+static BINDING: LazyLock<SecretData> = LazyLock::new(|| {
+    let verifier = ScramVerifier::derive("blue-otter", b"0123456789abcdef", 4096);
+    BTreeMap::from([
+        ("verifier".to_owned(), verifier.to_string().into_bytes()),
+        ("password".to_owned(), b"blue-otter".to_vec()),
+    ])
+});
+
+fn run(
+    relay: &SmtpRelay,
+    domains: &[&SendingDomain],
+    credentials: &[&SmtpCredential],
+    secrets: &BTreeMap<String, SecretData>,
+) -> Result<Rendered, Violation> {
+    let keys = &*KEYS;
+    let domains: Vec<_> = domains
+        .iter()
+        .map(|domain| DomainInput {
+            domain,
+            keys: Some(keys),
+        })
+        .collect();
+    let credentials: Vec<_> = credentials
+        .iter()
+        .map(|credential| CredentialInput {
+            credential,
+            binding: Some(&BINDING),
+        })
+        .collect();
+    render(&RelayInputs {
+        relay,
+        namespaces: &namespaces(),
+        domains: &domains,
+        credentials: &credentials,
+        secrets,
+        tls: Some(&CERTIFICATES.serving.data),
+        internal: &CERTIFICATES.internal.data,
+    })
+}
+
+fn config(rendered: &Rendered) -> Config {
+    serde_json::from_slice(&rendered.config[MAIN_FILE]).unwrap()
+}
+
+fn bucket(rendered: &Rendered, name: &str) -> Bucket {
+    let content = rendered.buckets.get(&relay_config::bucket_of(name));
+    content
+        .map(|content| serde_json::from_slice(content).unwrap())
+        .unwrap_or_default()
+}
+
+#[test]
+fn an_empty_spec_is_a_working_relay() {
+    let rendered = run(&relay(json!({})), &[], &[], &BTreeMap::new()).unwrap();
+    assert!(rendered.buckets.is_empty());
+    insta::assert_yaml_snapshot!(config(&rendered));
+}
+
+#[test]
+fn every_field_of_the_spec_reaches_the_relay() {
+    let secrets = BTreeMap::from([
+        (
+            "provider".to_owned(),
+            BTreeMap::from([
+                ("username".to_owned(), b"agent\n".to_vec()),
+                ("password".to_owned(), b"hunter2\r\n".to_vec()),
+            ]),
+        ),
+        (
+            "authorities".to_owned(),
+            BTreeMap::from([(
+                "bundle.pem".to_owned(),
+                CERTIFICATES.serving.data["ca.crt"].clone(),
+            )]),
+        ),
+    ]);
+    let spec = json!({
+        "hostname": "smtp.example",
+        "listeners": [
+            {"name": "in", "port": 26, "tls": "StartTls", "authentication": "Optional"},
+            {"name": "printers", "port": 2526, "tls": "None", "authentication": "None"},
+        ],
+        "clients": {"cidrs": ["192.0.2.0/24"]},
+        "delivery": {
+            "smarthosts": [
+                {"host": "provider.example", "port": 465, "tls": "Implicit",
+                 "credentialsSecretRef": {"name": "provider"},
+                 "caSecretRef": {"name": "authorities", "key": "bundle.pem"}},
+                {"host": "192.0.2.9", "tls": "Opportunistic"},
+            ],
+            "retry": {"initial": "5s", "maximum": "10m", "expireAfter": "48h"},
+            "tls": "Verified",
+            "connectionsPerDestination": 3,
+            "mxPort": 2600,
+            "permittedNetworks": ["10.0.0.0/8"],
+        },
+        "dns": {"servers": ["192.0.2.53", "[2001:db8::53]:5353"]},
+        "limits": {"messageSize": "128Mi", "recipients": 200, "connections": 50},
+    });
+    let rendered = run(&relay(spec), &[], &[], &secrets).unwrap();
+    assert_eq!(
+        rendered.config["smarthost-0-ca.crt"],
+        CERTIFICATES.serving.data["ca.crt"]
+    );
+    insta::assert_yaml_snapshot!(config(&rendered));
+}
+
+#[test]
+fn domains_and_credentials_lie_in_their_buckets() {
+    let (shop, orders) = (
+        domain("shop", "web", 1, "shop.example"),
+        credential("shop", "orders", 1, None),
+    );
+    let rendered = run(&relay(open()), &[&shop], &[&orders], &BTreeMap::new()).unwrap();
+    let found = bucket(&rendered, "shop.example").domains.remove(0);
+    assert_eq!(found.senders, ["shop/*"]);
+    assert_eq!(found.dkim[0].selector, "mail-e1");
+    assert_eq!(found.dkim[0].private_key, KEY.private);
+    let found = bucket(&rendered, "shop.orders").credentials.remove(0);
+    assert_eq!(found.identity, "shop/orders");
+    assert!(
+        !String::from_utf8_lossy(
+            &rendered
+                .buckets
+                .values()
+                .flatten()
+                .copied()
+                .collect::<Vec<_>>()
+        )
+        .contains("blue-otter")
+    );
+    assert_eq!(
+        rendered.entries.domains.len() + rendered.entries.credentials.len(),
+        2
+    );
+}
+
+#[test]
+fn o13_the_order_of_objects_changes_nothing() {
+    let domains: Vec<_> = (0..20)
+        .map(|number| {
+            domain(
+                "shop",
+                &format!("d{number}"),
+                number,
+                &format!("d{number}.example"),
+            )
+        })
+        .collect();
+    let credentials: Vec<_> = (0..20)
+        .map(|number| credential("bank", &format!("c{number}"), number, None))
+        .collect();
+    let relay = relay(open());
+    let forward = run(
+        &relay,
+        &domains.iter().collect::<Vec<_>>(),
+        &credentials.iter().collect::<Vec<_>>(),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    let backward = run(
+        &relay,
+        &domains.iter().rev().collect::<Vec<_>>(),
+        &credentials.iter().rev().collect::<Vec<_>>(),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    assert_eq!(forward.hash, backward.hash);
+    assert_eq!(forward.buckets, backward.buckets);
+    assert_eq!(forward.config, backward.config);
+}
+
+#[test]
+fn o10_a_change_of_one_domain_changes_one_bucket() {
+    let relay = relay(open());
+    let shop = domain("shop", "web", 1, "shop.example");
+    let bank = domain("bank", "web", 1, "bank.example");
+    let before = run(&relay, &[&shop, &bank], &[], &BTreeMap::new()).unwrap();
+    let mut edited = shop.clone();
+    edited.spec.senders = Some(vec![]);
+    let after = run(&relay, &[&edited, &bank], &[], &BTreeMap::new()).unwrap();
+    assert_eq!(before.config, after.config);
+    assert_ne!(before.hash, after.hash);
+    let changed: Vec<_> = before
+        .buckets
+        .iter()
+        .filter(|(index, content)| after.buckets.get(index) != Some(content))
+        .collect();
+    assert_eq!(changed.len(), 1);
+    assert!(bucket(&after, "shop.example").domains[0].senders.is_empty());
+}
+
+/// The relay reads from a directory; its hash has to be the one that was rendered.
+#[test]
+fn o12_the_expected_hash_is_the_one_that_the_relay_computes_from_its_files() {
+    let shop = domain("shop", "web", 1, "shop.example");
+    let rendered = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |path: PathBuf, content: &[u8]| {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    for (name, content) in &rendered.config {
+        write(name.into(), content);
+    }
+    for (index, content) in &rendered.buckets {
+        write(Path::new("buckets").join(bucket_file(*index)), content);
+    }
+    for (name, content) in &CERTIFICATES.serving.data {
+        write(Path::new("tls").join(name), content);
+    }
+    for (name, content) in &CERTIFICATES.internal.data {
+        write(Path::new("internal").join(name), content);
+    }
+    let read = relay_config::read(&directory.path().join(MAIN_FILE)).unwrap();
+    assert_eq!(read.hash, rendered.hash);
+    assert_eq!(read.config.domains[0].name, "shop.example");
+}
+
+#[test]
+fn the_older_of_two_claims_wins_unless_it_is_refused_or_about_to_go() {
+    let relay = relay(
+        json!({"domains": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "web"}}}}}),
+    );
+    let older = domain("bank", "first", 1, "shop.example");
+    let younger = domain("shop", "second", 2, "shop.example");
+    let rendered = run(&relay, &[&younger, &older], &[], &BTreeMap::new()).unwrap();
+    assert_eq!(
+        bucket(&rendered, "shop.example").domains[0].senders,
+        ["shop/*"]
+    );
+    let open = self::relay(open());
+    let rendered = run(&open, &[&younger, &older], &[], &BTreeMap::new()).unwrap();
+    assert_eq!(
+        bucket(&rendered, "shop.example").domains[0].senders,
+        ["bank/*"]
+    );
+    let mut going = older.clone();
+    going.metadata.deletion_timestamp = younger.metadata.creation_timestamp.clone();
+    let rendered = run(&open, &[&younger, &going], &[], &BTreeMap::new()).unwrap();
+    assert_eq!(
+        bucket(&rendered, "shop.example").domains[0].senders,
+        ["shop/*"]
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_left_out_and_the_others_go_on() {
+    let relay = relay(open());
+    let (shop, bank) = (
+        domain("shop", "web", 1, "shop.example"),
+        domain("bank", "web", 1, "bank.example"),
+    );
+    let mut damaged = KEYS.clone();
+    damaged.insert("mail-e1.pem".into(), b"x".to_vec());
+    let edited = BTreeMap::from([("verifier".to_owned(), b"hunter2".to_vec())]);
+    let (orders, loans) = (
+        credential("shop", "orders", 1, None),
+        credential("bank", "loans", 1, None),
+    );
+    let rendered = render(&RelayInputs {
+        relay: &relay,
+        namespaces: &namespaces(),
+        domains: &[
+            DomainInput {
+                domain: &shop,
+                keys: Some(&damaged),
+            },
+            DomainInput {
+                domain: &bank,
+                keys: Some(&KEYS),
+            },
+        ],
+        credentials: &[
+            CredentialInput {
+                credential: &orders,
+                binding: Some(&edited),
+            },
+            CredentialInput {
+                credential: &loans,
+                binding: Some(&BINDING),
+            },
+        ],
+        secrets: &BTreeMap::new(),
+        tls: Some(&CERTIFICATES.serving.data),
+        internal: &CERTIFICATES.internal.data,
+    })
+    .unwrap();
+    assert!(rendered.entries.domains.keys().eq(["bank.example"]));
+    assert!(rendered.entries.credentials.keys().eq(["bank.loans"]));
+}
+
+#[test]
+fn objects_of_other_relays_are_passed_over() {
+    let mut elsewhere = domain("mail", "web", 1, "shop.example");
+    elsewhere.spec.relay_ref.name = "bulk".into();
+    let mut nameless = credential("mail", "orders", 1, None);
+    nameless.spec.relay_ref.namespace = Some("bank".into());
+    let rendered = run(
+        &relay(open()),
+        &[&elsewhere],
+        &[&nameless],
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    assert_eq!(rendered.entries, Entries::default());
+}
+
+#[test]
+fn senders_are_the_named_ones_each_once() {
+    let mut shop = domain("shop", "web", 1, "shop.example");
+    shop.spec.senders = serde_json::from_value(json!([
+        {"namespace": "shop"}, {"namespace": "bank", "credential": "loans"}, {"namespace": "shop"},
+    ]))
+    .unwrap();
+    let rendered = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap();
+    assert_eq!(
+        bucket(&rendered, "shop.example").domains[0].senders,
+        ["bank/loans", "shop/*"]
+    );
+}
+
+#[test]
+fn what_breaks_the_whole_relay_names_the_field_and_the_remedy() {
+    let smarthost = |more: serde_json::Value| {
+        let mut smarthost = json!({"host": "provider.example", "port": 465, "tls": "Implicit"});
+        smarthost
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({"delivery": {"smarthosts": [smarthost]}})
+    };
+    let secrets = BTreeMap::from([(
+        "half".to_owned(),
+        BTreeMap::from([
+            ("username".to_owned(), b"agent".to_vec()),
+            ("password".to_owned(), vec![]),
+            ("big".to_owned(), vec![b'x'; SECRET_LIMIT]),
+            ("lines".to_owned(), b"a\nb".to_vec()),
+        ]),
+    )]);
+    let rows = [
+        (
+            smarthost(json!({"credentialsSecretRef": {"name": "gone"}})),
+            "SecretNotFound",
+            "spec.delivery.smarthosts[0].credentialsSecretRef: there is no Secret mail/gone; create it",
+        ),
+        (
+            smarthost(json!({"credentialsSecretRef": {"name": "half"}})),
+            "SecretNotFound",
+            "spec.delivery.smarthosts[0].credentialsSecretRef: Secret mail/half has no entry \"password\"; add it",
+        ),
+        (
+            smarthost(json!({"caSecretRef": {"name": "half"}})),
+            "SecretNotFound",
+            "spec.delivery.smarthosts[0].caSecretRef: Secret mail/half has no entry \"ca.crt\"; add it",
+        ),
+        (
+            smarthost(json!({"caSecretRef": {"name": "half", "key": "big"}})),
+            "InvalidSpec",
+            "spec.delivery.smarthosts: the certificate authorities together exceed",
+        ),
+        (
+            json!({"delivery": {"retry": {"initial": "soon"}}}),
+            "InvalidSpec",
+            "spec.delivery.retry.initial: \"soon\" is not a duration",
+        ),
+        (
+            json!({"delivery": {"retry": {"initial": "2h"}}}),
+            "InvalidSpec",
+            "delivery.retry: initial (2h) must be above 0 and at most maximum (1h)",
+        ),
+        (
+            json!({"clients": {"cidrs": ["everybody"]}}),
+            "InvalidSpec",
+            "spec.clients.cidrs: \"everybody\" is not a network",
+        ),
+        (
+            json!({"dns": {"servers": ["dns.example"]}}),
+            "InvalidSpec",
+            "spec.dns.servers: \"dns.example\" is not a name server",
+        ),
+        (
+            json!({"limits": {"messageSize": "big"}}),
+            "InvalidSpec",
+            "spec.limits.messageSize: \"big\" is not a size",
+        ),
+        (
+            json!({"limits": {"connections": -1}}),
+            "InvalidSpec",
+            "spec.limits.connections: \"-1\" is negative",
+        ),
+        (
+            json!({"listeners": [{"name": "in", "port": 70000}]}),
+            "InvalidSpec",
+            "spec.listeners[in].port: \"70000\" is not a port",
+        ),
+        (
+            json!({"hostname": "out box"}),
+            "InvalidSpec",
+            "hostname: \"out box\" is not a host name",
+        ),
+    ];
+    for (spec, reason, message) in rows {
+        let violation = run(&relay(spec.clone()), &[], &[], &secrets).unwrap_err();
+        assert_eq!(violation.reason, reason, "{violation:?}");
+        assert!(
+            violation.message.starts_with(message),
+            "{}\nnot {message}",
+            violation.message
+        );
+    }
+}
+
+#[test]
+fn a_bucket_that_no_secret_can_hold_is_a_violation() {
+    let mut shop = domain("shop", "web", 1, "shop.example");
+    let long = "x".repeat(253);
+    let sender = |number| json!({"namespace": "shop", "credential": format!("{number}{long}")});
+    shop.spec.senders = serde_json::from_value((0..4200).map(sender).collect()).unwrap();
+    let violation = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap_err();
+    assert!(
+        violation.message.contains("1 domains and 0 credentials"),
+        "{}",
+        violation.message
+    );
+    assert!(
+        violation
+            .message
+            .ends_with("move some to a second SmtpRelay")
+    );
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let shop = domain("shop", "web", 1, "shop.example");
+    let rendered = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap();
+    let shown = format!("{rendered:?}");
+    assert!(
+        !shown.contains("PRIVATE") && !shown.contains("buckets"),
+        "{shown}"
+    );
+}
+
+/// What refused objects say of themselves; the same functions left them out above.
+#[test]
+fn a_refused_object_names_the_relay_the_rule_and_the_remedy() {
+    let relay = relay(json!({}));
+    let shop = domain("shop", "web", 1, "shop.example");
+    let none: [&SendingDomain; 0] = [];
+    let judge = |relay, namespaces: &Namespaces| admission::judge(&shop, relay, namespaces, none);
+    let missing = judge(None, &namespaces()).unwrap_err();
+    assert_eq!(missing.reason, "RelayNotFound");
+    assert!(
+        missing
+            .message
+            .contains("there is no SmtpRelay mail/outbox"),
+        "{}",
+        missing.message
+    );
+    let refused = judge(Some(&relay), &namespaces()).unwrap_err();
+    assert_eq!(refused.reason, "NotAllowedByRelay");
+    assert!(
+        refused.message.contains("\"shop\"") && refused.message.contains("spec.domains.namespaces"),
+        "{}",
+        refused.message
+    );
+    let orders = credential("shop", "orders", 1, None);
+    let refused = admission::judge(&orders, Some(&relay), &namespaces(), [&orders]).unwrap_err();
+    assert!(
+        refused.message.contains("spec.clients.namespaces"),
+        "{}",
+        refused.message
+    );
+}
+
+#[test]
+fn the_younger_of_two_claims_is_told_who_has_it() {
+    let relay = relay(open());
+    let older = credential("bank", "first", 1, Some("printer"));
+    let younger = credential("shop", "second", 2, Some("printer"));
+    let both = [&younger, &older];
+    assert_eq!(
+        admission::judge(&older, Some(&relay), &namespaces(), both),
+        Ok(())
+    );
+    let refused = admission::judge(&younger, Some(&relay), &namespaces(), both).unwrap_err();
+    assert_eq!(refused.reason, "Conflict");
+    assert!(
+        refused
+            .message
+            .starts_with("user name \"printer\" belongs to the older SmtpCredential bank/first"),
+        "{}",
+        refused.message
+    );
+    // Of the same second, the first by namespace and name; and every object against itself.
+    let twin = credential("shop", "first", 1, Some("printer"));
+    assert!(admission::judge(&twin, Some(&relay), &namespaces(), [&older, &twin]).is_err());
+    assert_eq!(
+        admission::judge(&older, Some(&relay), &namespaces(), [&twin, &older]),
+        Ok(())
+    );
+}

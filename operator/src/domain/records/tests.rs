@@ -1,1 +1,169 @@
+use super::*;
+use crate::domain::keys;
 
+const NAME: &str = "mail-r1._domainkey.shop.example";
+
+fn long_value() -> String {
+    format!("v=DKIM1; k=rsa; p={}", "A".repeat(392))
+}
+
+fn texts(list: &[&str]) -> Answer {
+    Answer::Records(list.iter().map(|text| (*text).to_owned()).collect())
+}
+
+fn made(answer: Option<&Answer>, previous: Option<&DnsRecord>) -> DnsRecord {
+    record(NAME.to_owned(), long_value(), answer, previous)
+}
+
+#[test]
+fn k14_the_record_holds_no_placeholder() {
+    let key = keys::generate(DkimAlgorithm::Ed25519Sha256).unwrap();
+    assert_eq!(
+        name("mail-e1", "shop.example"),
+        "mail-e1._domainkey.shop.example"
+    );
+    assert_eq!(value(&key), format!("v=DKIM1; k=ed25519; p={}", key.public));
+}
+
+#[test]
+fn k19_long_values_are_also_shown_in_strings_of_at_most_255_octets() {
+    let record = made(None, None);
+    let lengths: Vec<_> = record.split_value.iter().map(String::len).collect();
+    assert_eq!(lengths, [255, 155]);
+    assert_eq!(record.split_value.concat(), record.value);
+    assert_eq!(split("v=DKIM1"), ["v=DKIM1"]);
+    assert_eq!(split(&"A".repeat(510)).len(), 2);
+}
+
+#[test]
+fn what_dns_shows_decides_the_state() {
+    let good = long_value();
+    let rows = [
+        (None, DnsRecordState::Unknown),
+        (
+            Some(Answer::Failed(
+                "the name server answered Server Failure".into(),
+            )),
+            DnsRecordState::Unknown,
+        ),
+        (Some(Answer::None), DnsRecordState::Missing),
+        (Some(texts(&[&good])), DnsRecordState::Verified),
+        (
+            Some(texts(&[&good.replace("; ", ";")])),
+            DnsRecordState::Verified,
+        ),
+        (Some(texts(&["v=spf1 -all"])), DnsRecordState::Mismatch),
+        (
+            Some(texts(&[&good, "v=spf1 -all"])),
+            DnsRecordState::Mismatch,
+        ),
+    ];
+    for (answer, state) in rows {
+        let record = made(answer.as_ref(), None);
+        assert_eq!(record.state, state, "{answer:?}");
+        assert_eq!(record.observed.is_some(), state == DnsRecordState::Mismatch);
+    }
+}
+
+#[test]
+fn an_outage_of_dns_never_turns_a_good_record_bad() {
+    let verified = made(Some(&texts(&[&long_value()])), None);
+    let failed = Answer::Failed("the name servers did not answer in time".into());
+    for answer in [Some(&failed), None] {
+        assert_eq!(made(answer, Some(&verified)), verified);
+    }
+    let wrong = made(Some(&texts(&["v=DKIM1; p="])), None);
+    assert_eq!(made(Some(&failed), Some(&wrong)), wrong);
+    // A new key's record was never seen.
+    let mut former = verified.clone();
+    former.value = "v=DKIM1; k=rsa; p=BBBB".into();
+    assert_eq!(
+        made(Some(&failed), Some(&former)).state,
+        DnsRecordState::Unknown
+    );
+}
+
+#[test]
+fn k17_a_value_spread_over_several_records_is_told_apart() {
+    let value = long_value();
+    let (head, tail) = value.split_at(255);
+    let record = made(Some(&texts(&[head, tail])), None);
+    assert_eq!(record.state, DnsRecordState::Mismatch);
+    let verdict = verdict(&[record], None);
+    assert_eq!(
+        verdict.message,
+        "TXT mail-r1._domainkey.shop.example is spread over several TXT records; make one record \
+         of it, as in status.dnsRecords[].splitValue"
+    );
+}
+
+#[test]
+fn the_status_does_not_change_with_the_order_of_answers() {
+    let one = made(Some(&texts(&["b", "a"])), None);
+    let other = made(Some(&texts(&["a", "b"])), None);
+    assert_eq!(one, other);
+}
+
+#[test]
+fn foreign_text_is_cut_and_cleaned() {
+    let hostile = format!("a\nb\u{1b}[31m{}", "ä".repeat(10_000));
+    let shown = made(Some(&texts(&[&hostile])), None).observed.unwrap();
+    assert!(shown.starts_with("a\u{fffd}b\u{fffd}[31m"), "{shown}");
+    assert_eq!(shown.chars().count(), SHOWN);
+}
+
+#[test]
+fn the_condition_tells_the_worst_and_the_remedy() {
+    let of = |name: &str, answer: Option<&Answer>| {
+        record(
+            format!("{name}._domainkey.shop.example"),
+            long_value(),
+            answer,
+            None,
+        )
+    };
+    let good = texts(&[&long_value()]);
+    let verified = || of("a", Some(&good));
+    let failed = Answer::Failed("no name server can be reached".into());
+    let other_key = texts(&["v=DKIM1; k=rsa; p=BBBB"]);
+    let rows = [
+        (
+            vec![verified()],
+            Some(true),
+            "RecordsVerified",
+            "all records are published",
+        ),
+        (vec![], None, "KeysPending", "there are no keys yet"),
+        (
+            vec![
+                verified(),
+                of("b", Some(&Answer::None)),
+                of("c", Some(&Answer::None)),
+            ],
+            Some(false),
+            "RecordsMissing",
+            "publish TXT b._domainkey.shop.example and c._domainkey.shop.example with the values in status.dnsRecords",
+        ),
+        (
+            vec![of("b", Some(&Answer::None)), of("c", Some(&other_key))],
+            Some(false),
+            "RecordsMismatch",
+            "TXT c._domainkey.shop.example holds another public key in p=; replace it by the value in status.dnsRecords",
+        ),
+        (
+            vec![verified(), of("b", Some(&failed))],
+            None,
+            "LookupFailed",
+            "TXT b._domainkey.shop.example cannot be looked up: no name server can be reached",
+        ),
+    ];
+    for (records, status, reason, message) in rows {
+        let verdict = verdict(&records, Some("no name server can be reached"));
+        assert_eq!((verdict.status, verdict.reason), (status, reason));
+        assert!(
+            verdict.message.starts_with(message),
+            "{}\nnot {message}",
+            verdict.message
+        );
+    }
+}

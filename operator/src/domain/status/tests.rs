@@ -1,1 +1,241 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::*;
+use crate::domain::dns::Check;
+use crate::domain::keys;
+use crate::domain::{keyring, records};
+use crate::render::Violation;
+use crate::render::fixtures::{domain, namespaces, open, relay};
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_795_564_800).unwrap()
+}
+
+fn seen() -> Seen {
+    Seen {
+        relay: Some(Arc::new(relay(open()))),
+        namespaces: namespaces(),
+        rivals: Vec::new(),
+        secret: None,
+        terminating: false,
+        check: Check::default(),
+    }
+}
+
+/// A domain with one Ed25519 key that signs, `mail-e1`.
+fn applied() -> Applied {
+    let plan = keyring::Plan {
+        active: ["mail-e1".to_owned()].into(),
+        ..keyring::Plan::default()
+    };
+    let key = keys::parse(KEY.as_bytes()).unwrap();
+    let made = BTreeMap::from([("mail-e1".to_owned(), key)]);
+    Applied {
+        data: Some(keyring::apply(&BTreeMap::new(), &plan, &made, now())),
+        made: Vec::new(),
+    }
+}
+
+/// RFC 8410 section 10.3, an example key.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
+fn judged() -> Judged {
+    Judged {
+        accepted: Ok(()),
+        keys: Ok(keyring::Plan::default()),
+    }
+}
+
+fn published() -> Check {
+    let key = keys::parse(KEY.as_bytes()).unwrap();
+    let answer = Answer::Records(vec![records::value(&key)]);
+    Check {
+        answers: BTreeMap::from([("mail-e1._domainkey.shop.example".to_owned(), answer)]),
+        again: None,
+    }
+}
+
+/// `type=status/reason` of each condition.
+fn shown(seen: &Seen, judged: &Judged, applied: &Applied, programmed: bool) -> Vec<String> {
+    let domain = domain("shop", "web", 1, "shop.example");
+    let (status, _) = build(&domain, seen, judged, applied, programmed, now());
+    let text = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        assert_eq!(condition.observed_generation, Some(3));
+        format!(
+            "{}={}/{}",
+            condition.type_, condition.status, condition.reason
+        )
+    };
+    status.conditions.iter().map(text).collect()
+}
+
+#[test]
+fn a_domain_is_ready_when_all_is_in_place() {
+    let seen = Seen {
+        check: published(),
+        ..seen()
+    };
+    assert_eq!(
+        shown(&seen, &judged(), &applied(), true),
+        [
+            "Accepted=True/Accepted",
+            "KeysReady=True/KeysReady",
+            "DnsVerified=True/RecordsVerified",
+            "Programmed=True/Programmed",
+            "Ready=True/Ready",
+        ]
+    );
+}
+
+#[test]
+fn ready_follows_the_first_condition_that_does_not_hold() {
+    let nothing = || Applied {
+        data: None,
+        made: Vec::new(),
+    };
+    let refused = |reason| Judged {
+        accepted: Err(Violation::new(reason, "x")),
+        keys: Err(Violation::new("KeysPending", "x")),
+    };
+    let failed = Check {
+        answers: BTreeMap::from([(
+            "mail-e1._domainkey.shop.example".to_owned(),
+            Answer::Failed("no name server can be reached".into()),
+        )]),
+        again: None,
+    };
+    let rows = [
+        (
+            seen(),
+            refused("RelayNotFound"),
+            nothing(),
+            false,
+            "Ready=False/RelayNotFound",
+        ),
+        (
+            seen(),
+            judged(),
+            nothing(),
+            false,
+            "Ready=False/KeysPending",
+        ),
+        (
+            Seen {
+                check: failed,
+                ..seen()
+            },
+            judged(),
+            applied(),
+            true,
+            "Ready=Unknown/LookupFailed",
+        ),
+        (
+            Seen {
+                check: published(),
+                ..seen()
+            },
+            judged(),
+            applied(),
+            false,
+            "Ready=False/Pending",
+        ),
+    ];
+    for (seen, judged, applied, programmed, expected) in rows {
+        assert_eq!(
+            shown(&seen, &judged, &applied, programmed).last().unwrap(),
+            expected
+        );
+    }
+}
+
+#[test]
+fn a_damaged_key_is_named_with_what_to_do() {
+    let mut applied = applied();
+    applied
+        .data
+        .as_mut()
+        .unwrap()
+        .insert("mail-e1.pem".into(), b"hunter2".to_vec());
+    let domain = domain("shop", "web", 1, "shop.example");
+    let (status, _) = build(&domain, &seen(), &judged(), &applied, false, now());
+    let ready = conditions::find(&status.conditions, "KeysReady").unwrap();
+    assert_eq!(ready.reason, "KeysInvalid");
+    assert!(
+        ready
+            .message
+            .starts_with("entry mail-e1.pem of Secret web-dkim is no private key in PEM")
+    );
+    assert!(!ready.message.contains("hunter2"));
+}
+
+#[test]
+fn o15_the_same_observations_give_the_same_status() {
+    let mut domain = domain("shop", "web", 1, "shop.example");
+    let seen = Seen {
+        check: published(),
+        ..seen()
+    };
+    let (first, _) = build(&domain, &seen, &judged(), &applied(), true, now());
+    domain.status = Some(first.clone());
+    let later = now() + jiff::SignedDuration::from_hours(5);
+    let (second, verdicts) = build(&domain, &seen, &judged(), &applied(), true, later);
+    assert_eq!(second, first);
+    assert_eq!(
+        conditions::transitions(&first.conditions, &verdicts).count(),
+        0
+    );
+    // Neither does a lookup that failed.
+    let failed = Answer::Failed("the name servers did not answer in time".into());
+    let outage = Seen {
+        check: Check {
+            answers: BTreeMap::from([("mail-e1._domainkey.shop.example".to_owned(), failed)]),
+            again: None,
+        },
+        ..self::seen()
+    };
+    assert_eq!(
+        build(&domain, &outage, &judged(), &applied(), true, later).0,
+        first
+    );
+}
+
+#[test]
+fn the_status_reads_like_a_page_to_copy_from() {
+    let domain = domain("shop", "web", 1, "shop.example");
+    let (status, _) = build(&domain, &seen(), &judged(), &applied(), false, now());
+    insta::assert_yaml_snapshot!(status);
+}
+
+#[test]
+fn a_retired_key_need_not_be_in_dns() {
+    let mut applied = applied();
+    let data = applied.data.as_mut().unwrap();
+    data.insert("old-e1.pem".into(), KEY.as_bytes().to_vec());
+    data.insert("old-e1.retired".into(), b"2026-11-24T00:00:00Z".to_vec());
+    let mut check = published();
+    check
+        .answers
+        .insert("old-e1._domainkey.shop.example".to_owned(), Answer::None);
+    let seen = Seen { check, ..seen() };
+    assert_eq!(
+        shown(&seen, &judged(), &applied, true)[2],
+        "DnsVerified=True/RecordsVerified"
+    );
+    let domain = domain("shop", "web", 1, "shop.example");
+    let (status, _) = build(&domain, &seen, &judged(), &applied, true, now());
+    let states: Vec<_> = status
+        .keys
+        .iter()
+        .map(|key| (key.selector.as_str(), key.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("mail-e1", KeyState::Active),
+            ("old-e1", KeyState::Retiring)
+        ]
+    );
+}
