@@ -16,3 +16,6 @@ pub mod relay;
 pub mod render;
 pub mod run;
 pub mod telemetry;
+
+#[cfg(test)]
+mod testing;

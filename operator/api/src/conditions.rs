@@ -57,6 +57,9 @@ pub mod reason {
     /// `QueueDurable` is false: a claim is not bound to a volume.
     pub const CLAIM_PENDING: &str = "ClaimPending";
 
+    /// `QueueDurable` is false: a claim cannot be changed as the spec asks.
+    pub const CLAIM_REFUSED: &str = "ClaimRefused";
+
     /// `Programmed` is true: every shard runs it.
     pub const PROGRAMMED: &str = "Programmed";
     /// `Programmed` is false: a shard does not run the newest configuration yet.

@@ -77,6 +77,21 @@ pub trait Owned:
 {
 }
 
+impl ApplyError {
+    /// What the API server said, when it will say the same again: the change is not allowed.
+    pub fn not_allowed(&self) -> Option<&str> {
+        match self {
+            Self::Refused { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if matches!(status.code, 403 | 422) => {
+                    Some(&status.message)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 impl<K> Owned for K where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
@@ -127,7 +142,7 @@ impl Applier {
         if live.is_some_and(|live| !same_owner(desired, live)) {
             return Err(ApplyError::Conflict { kind, name });
         }
-        let mut value = serde_json::to_value(desired).map_err(serialise)?;
+        let mut value = wanted(desired).map_err(serialise)?;
         let digest = digest_of(&value);
         annotate(&mut value, &digest);
         let key = (kind.clone(), namespace.clone(), name.clone());
@@ -141,10 +156,20 @@ impl Applier {
             }
         }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = api
-            .patch(&name, &parameters, &Patch::Apply(&value))
-            .await
-            .map_err(refused)?;
+        let applied = api.patch(&name, &parameters, &Patch::Apply(&value)).await;
+        let written = match applied {
+            // Apply cannot take away what somebody else added; where that makes ours invalid, a
+            // merge can.
+            Err(kube::Error::Api(status)) if status.code == 422 && live.is_some() => {
+                let parameters = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                api.patch(&name, &parameters, &Patch::Merge(&value)).await
+            }
+            applied => applied,
+        };
+        let written: K = written.map_err(refused)?;
         let version = written.resource_version().unwrap_or_default();
         self.seen.lock().insert(key, (digest, version));
         Ok(if live.is_some() {
@@ -197,13 +222,23 @@ fn same_owner<K: Resource>(desired: &K, live: &K) -> bool {
 
 /// Whether applying `desired` would send anything, as far as `live` shows.
 pub fn differs<K: Owned>(desired: &K, live: &K) -> bool {
-    let (Ok(mut desired), Ok(live)) = (serde_json::to_value(desired), serde_json::to_value(live))
-    else {
+    let (Ok(mut desired), Ok(live)) = (wanted(desired), serde_json::to_value(live)) else {
         return true;
     };
     let digest = digest_of(&desired);
     annotate(&mut desired, &digest);
     !covers(&live, &desired)
+}
+
+/// What is sent. A field that is left out stays as somebody else set it, so one that contradicts
+/// ours is named with a null, which shows it as a difference and lets a merge remove it: a
+/// Deployment's `rollingUpdate` makes `Recreate` invalid.
+fn wanted<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(desired)?;
+    if value["kind"] == "Deployment" && value["spec"]["strategy"]["type"] == "Recreate" {
+        value["spec"]["strategy"]["rollingUpdate"] = Value::Null;
+    }
+    Ok(value)
 }
 
 /// SHA-256, in hexadecimal, of the object without its content.

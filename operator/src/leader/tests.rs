@@ -1,40 +1,14 @@
 //! The election against a scripted API server.
 
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde_json::{Value, json};
-use tower_test::mock::{self, Handle};
 
 use super::*;
-
-type Server = Handle<axum::http::Request<Body>, axum::http::Response<Body>>;
+use crate::testing::{Server, answer, failure, pair};
 
 fn candidate() -> (Candidate, Server) {
-    let (service, server) = mock::pair();
-    let client = Client::new(service, "mail");
-    (
-        Candidate::new(client, "mail", "operator", "pod-a".to_owned()),
-        server,
-    )
-}
-
-/// Answers the next request, which must be `method`; its body.
-async fn answer(server: &mut Server, method: &str, code: u16, body: Value) -> Value {
-    let (request, send) = server.next_request().await.unwrap();
-    assert_eq!(request.method(), method, "{}", request.uri());
-    let sent = request.into_body().collect().await.unwrap().to_bytes();
-    let response = axum::http::Response::builder().status(code);
-    send.send_response(
-        response
-            .body(Body::from(body.to_string().into_bytes()))
-            .unwrap(),
-    );
-    serde_json::from_slice(&sent).unwrap_or(Value::Null)
-}
-
-fn failure(code: u16, reason: &str) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason,
-        "message": reason, "code": code})
+    let (client, server) = pair();
+    let candidate = Candidate::new(client, "mail", "operator", "pod-a".to_owned());
+    (candidate, server)
 }
 
 fn lease(holder: &str, version: &str) -> Value {
@@ -46,8 +20,8 @@ fn lease(holder: &str, version: &str) -> Value {
 async fn the_first_candidate_makes_the_lease() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", 404, failure(404, "NotFound")).await;
-        answer(&mut server, "POST", 201, lease("pod-a", "1")).await
+        answer(&mut server, "GET", "/leases/operator", 404, failure(404, "NotFound")).await;
+        answer(&mut server, "POST", "/leases", 201, lease("pod-a", "1")).await
     };
     let (held, sent) = tokio::join!(candidate.attempt(), script);
     assert!(held);
@@ -58,8 +32,8 @@ async fn the_first_candidate_makes_the_lease() {
 async fn a_released_lease_is_taken_at_once_with_the_version_that_was_read() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", 200, lease("", "7")).await;
-        answer(&mut server, "PUT", 200, lease("pod-a", "8")).await
+        answer(&mut server, "GET", "/leases/operator", 200, lease("", "7")).await;
+        answer(&mut server, "PUT", "/leases/operator", 200, lease("pod-a", "8")).await
     };
     let (held, sent) = tokio::join!(candidate.attempt(), script);
     assert!(held);
@@ -71,9 +45,9 @@ async fn a_released_lease_is_taken_at_once_with_the_version_that_was_read() {
 async fn the_slower_of_two_candidates_waits() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", 200, lease("", "7")).await;
-        answer(&mut server, "PUT", 409, failure(409, "Conflict")).await;
-        answer(&mut server, "GET", 200, lease("pod-b", "8")).await;
+        answer(&mut server, "GET", "/leases/operator", 200, lease("", "7")).await;
+        answer(&mut server, "PUT", "/leases/operator", 409, failure(409, "Conflict")).await;
+        answer(&mut server, "GET", "/leases/operator", 200, lease("pod-b", "8")).await;
     };
     let rounds = async { (candidate.attempt().await, candidate.attempt().await) };
     let (held, ()) = tokio::join!(rounds, script);
@@ -85,7 +59,7 @@ async fn a_holder_that_finds_another_in_its_place_stops_at_once() {
     tokio::time::pause();
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", 200, lease("pod-b", "9")).await;
+        answer(&mut server, "GET", "/leases/operator", 200, lease("pod-b", "9")).await;
     };
     let stop = CancellationToken::new();
     let (held, ()) = tokio::join!(candidate.hold(&stop), script);
@@ -113,9 +87,9 @@ async fn a_holder_without_an_api_server_stops_before_its_lease_expires() {
 async fn a_graceful_stop_leaves_the_lease_free() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", 200, lease("pod-a", "7")).await;
-        answer(&mut server, "PUT", 200, lease("pod-a", "8")).await;
-        answer(&mut server, "PUT", 200, lease("", "9")).await
+        answer(&mut server, "GET", "/leases/operator", 200, lease("pod-a", "7")).await;
+        answer(&mut server, "PUT", "/leases/operator", 200, lease("pod-a", "8")).await;
+        answer(&mut server, "PUT", "/leases/operator", 200, lease("", "9")).await
     };
     let stop = async {
         assert!(candidate.attempt().await);

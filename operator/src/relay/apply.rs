@@ -31,6 +31,8 @@ pub(super) struct Applied {
     pub(super) renew_at: Timestamp,
     /// Shards that are to go and why they are still there, by index.
     pub(super) draining: Vec<(i32, String)>,
+    /// Claims that cannot be changed as the spec asks, and what the API server says.
+    pub(super) refused_claims: Vec<String>,
     /// Whether objects were made or changed that take effect later.
     pub(super) changed: bool,
 }
@@ -89,6 +91,7 @@ pub(super) async fn run(
         reissued,
         renew_at,
         draining: Vec::new(),
+        refused_claims: Vec::new(),
         changed: false,
     };
     if let Ok(workload) = workload {
@@ -135,7 +138,7 @@ async fn apply_workload(
     for (shard, objects) in pairs(found, &shards) {
         if shard.index < replicas {
             let due = now_due.contains(&shard.index);
-            applied.changed |= keep(context, shard, objects, due).await?;
+            keep(context, shard, objects, due, applied).await?;
             refresh_files(context, shard, &hash).await?;
         } else if let Some(why) = let_go(context, found, shard, objects).await? {
             applied.draining.push((shard.index, why));
@@ -159,44 +162,60 @@ fn pairs<'a>(
     })
 }
 
-/// A shard that stays; whether something changed.
+/// A shard that stays.
 async fn keep(
     context: &Context,
     shard: &Shard,
     objects: &ShardObjects,
     due: bool,
-) -> Result<bool, RelayError> {
-    let mut changed = false;
+    applied: &mut Applied,
+) -> Result<(), RelayError> {
+    let changed = |outcome: Outcome| outcome != Outcome::Unchanged;
     if let Some(claim) = &objects.claim {
-        let live = shard.claim.as_deref();
-        // A claim that is about to go is made anew when it has gone.
-        if live.is_none_or(|live| live.metadata.deletion_timestamp.is_none()) {
-            changed |= apply(context, claim, live).await? != Outcome::Unchanged;
-        }
-        if let Some(live) = live.filter(|live| live.annotations().contains_key(DRAINED_ANNOTATION))
-        {
-            annotate_claim(context, live, &Value::Null).await?;
-        }
+        applied.changed |= keep_claim(context, shard, claim, &mut applied.refused_claims).await?;
     }
     if due {
         let live = shard.deployment.as_deref();
-        changed |= apply(context, &objects.deployment, live).await? != Outcome::Unchanged;
+        applied.changed |= changed(apply(context, &objects.deployment, live).await?);
     }
     if let Some(pod) = &shard.pod
         && pod.labels().get(ACCEPTING_LABEL).map(String::as_str) != Some("true")
     {
-        patch_pod(
-            context,
-            pod,
-            &json!({
-                "labels": {ACCEPTING_LABEL: "true"},
-                "annotations": {DRAINING_SINCE_ANNOTATION: null},
-            }),
-        )
-        .await?;
-        changed = true;
+        let metadata = json!({
+            "labels": {ACCEPTING_LABEL: "true"},
+            "annotations": {DRAINING_SINCE_ANNOTATION: null},
+        });
+        patch_pod(context, pod, &metadata).await?;
+        applied.changed = true;
     }
-    Ok(changed)
+    Ok(())
+}
+
+/// The claim of a shard that stays; whether it changed. A change that is not allowed, such as more
+/// space where the class cannot give it, is told and not tried for ever (case O22).
+async fn keep_claim(
+    context: &Context,
+    shard: &Shard,
+    claim: &PersistentVolumeClaim,
+    refused: &mut Vec<String>,
+) -> Result<bool, RelayError> {
+    let live = shard.claim.as_deref();
+    if let Some(live) = live.filter(|live| live.annotations().contains_key(DRAINED_ANNOTATION)) {
+        annotate_claim(context, live, &Value::Null).await?;
+    }
+    // One that is about to go is made anew when it has gone.
+    if live.is_some_and(|live| live.metadata.deletion_timestamp.is_some()) {
+        return Ok(false);
+    }
+    match apply(context, claim, live).await {
+        Ok(outcome) => Ok(outcome != Outcome::Unchanged),
+        Err(RelayError::Apply(error)) if live.is_some() && error.not_allowed().is_some() => {
+            let why = error.not_allowed().unwrap_or_default();
+            refused.push(format!("{}: {why}", claim.name_any()));
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A shard that is to go; why it is still there, if it is.

@@ -14,6 +14,7 @@ use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
 use super::apply::Applied;
 use super::dereference::{Found, Shard};
 use super::{LOOK_AGAIN, RelayError};
+use crate::certificates::Reissue;
 use crate::conditions::{self, Verdict};
 use crate::context::Context;
 use crate::kubernetes::{events, status as writer};
@@ -57,6 +58,7 @@ pub(super) async fn run(
         reissued,
         renew_at,
         draining,
+        refused_claims,
         changed,
     } = applied;
     let hash = rendered
@@ -75,18 +77,12 @@ pub(super) async fn run(
         tls: &tls,
         shards: &shards,
         draining: &draining,
+        refused_claims: &refused_claims,
+        was_ready: conditions::find(&old.conditions, types::READY).is_some_and(|ready| {
+            ready.status == "True" && ready.observed_generation == found.relay.metadata.generation
+        }),
     });
-    for (what, why) in reissued {
-        let note = format!("the certificate of the {what} was issued: {why}");
-        events::normal(
-            &context.recorder,
-            found.relay.as_ref(),
-            "CertificateIssued",
-            "Issue",
-            &note,
-        )
-        .await;
-    }
+    tell_issued(context, found, &reissued).await;
     let programmed = verdicts
         .iter()
         .any(|verdict| verdict.kind == types::PROGRAMMED && verdict.holds());
@@ -141,7 +137,8 @@ pub(super) async fn run(
             "status written"
         );
     }
-    let pending = changed || verdicts.iter().any(|verdict| is_pending(verdict));
+    let pending =
+        changed || !draining.is_empty() || verdicts.iter().any(|verdict| is_pending(verdict));
     Ok(Outlook {
         pending_for: pending.then(|| pending_for(&status, changed, now)),
         renew_at,
@@ -178,6 +175,20 @@ pub(super) async fn refused(
         pending_for: None,
         renew_at: Timestamp::MAX,
     })
+}
+
+/// One Event for all certificates: several of one reason would be folded into the first.
+async fn tell_issued(context: &Context, found: &Found, reissued: &[(&str, Reissue)]) {
+    if reissued.is_empty() {
+        return;
+    }
+    let parts: Vec<String> = reissued
+        .iter()
+        .map(|(what, why)| format!("{what} ({why})"))
+        .collect();
+    let note = format!("issued certificates for: {}", parts.join(", "));
+    let relay = found.relay.as_ref();
+    events::normal(&context.recorder, relay, "CertificateIssued", "Issue", &note).await;
 }
 
 /// Domains and credentials say `Programmed` when their relay's shards run them.

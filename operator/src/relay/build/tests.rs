@@ -1,1 +1,136 @@
+//! Golden objects: the files beside this one. Write them anew with `INSTA_UPDATE=always`.
 
+use operator_api::SmtpRelay;
+use serde_json::{Value, json};
+
+use super::{network, workload};
+use crate::context::Settings;
+
+fn relay(spec: Value) -> SmtpRelay {
+    serde_json::from_value(json!({
+        "apiVersion": "mailrelay.dev/v1alpha1",
+        "kind": "SmtpRelay",
+        "metadata": {"name": "outbox", "namespace": "post", "uid": "7b1c"},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn settings() -> Settings {
+    Settings {
+        relay_image: "registry.example/relay:1".to_owned(),
+        dns_servers: Vec::new(),
+        namespace: Some("operators".to_owned()),
+    }
+}
+
+/// Everything that a user can ask of the pods and the network.
+fn full() -> SmtpRelay {
+    relay(json!({
+        "replicas": 2,
+        "listeners": [
+            {"name": "inside", "port": 587},
+            {"name": "printers", "port": 2526, "tls": "None", "authentication": "None"},
+        ],
+        "tls": {"secretName": "bought"},
+        "clients": {
+            "namespaces": {"from": "Selector", "selector": {"matchLabels": {"mail": "yes"}}},
+            "cidrs": ["192.0.2.0/24"],
+        },
+        "delivery": {"mxPort": 2500, "smarthosts": [{"host": "smart.example", "port": 2465}]},
+        "dns": {"servers": ["192.0.2.53:5353"]},
+        "queue": {"size": "5Gi", "storageClassName": "fast"},
+        "podTemplate": {
+            "image": "registry.example/own:2",
+            "imagePullSecrets": [{"name": "pull"}],
+            "resources": {"limits": {"memory": "1Gi"}},
+            "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}],
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "mail", "operator": "Exists"}],
+            "priorityClassName": "high",
+            "annotations": {"team": "post"},
+            "labels": {"cost": "7", "mailrelay.dev/shard": "9"},
+        },
+        "service": {
+            "type": "LoadBalancer",
+            "annotations": {"balancer": "internal"},
+            "ipFamilyPolicy": "PreferDualStack",
+            "ipFamilies": ["IPv6", "IPv4"],
+        },
+    }))
+}
+
+#[test]
+fn the_objects_of_an_empty_spec_are_as_recorded() {
+    let relay = relay(json!({}));
+    insta::assert_yaml_snapshot!("deployment", workload::deployment(&relay, 0, &settings()));
+    insta::assert_yaml_snapshot!("claim", workload::claim(&relay, 0));
+    insta::assert_yaml_snapshot!("service_account", workload::service_account(&relay));
+    insta::assert_yaml_snapshot!("service", network::service(&relay));
+    insta::assert_yaml_snapshot!("network_policy", network::policy(&relay, &settings()));
+    insta::assert_yaml_snapshot!("budget", network::budget(&relay));
+}
+
+#[test]
+fn the_objects_of_a_full_spec_are_as_recorded() {
+    let relay = full();
+    insta::assert_yaml_snapshot!("full_deployment", workload::deployment(&relay, 1, &settings()));
+    insta::assert_yaml_snapshot!("full_claim", workload::claim(&relay, 1));
+    insta::assert_yaml_snapshot!("full_service", network::service(&relay));
+    insta::assert_yaml_snapshot!("full_network_policy", network::policy(&relay, &settings()));
+}
+
+#[test]
+fn o18_containers_listen_above_1024_and_the_service_shows_the_usual_ports() {
+    let relay = relay(json!({}));
+    let deployment = serde_json::to_value(workload::deployment(&relay, 0, &settings())).unwrap();
+    let ports = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
+    for port in ports.as_array().unwrap() {
+        assert!(port["containerPort"].as_i64().unwrap() > 1024, "{port}");
+    }
+    let service = serde_json::to_value(network::service(&relay)).unwrap();
+    let numbers: Vec<i64> = service["spec"]["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| port["port"].as_i64().unwrap())
+        .collect();
+    assert_eq!(numbers, [25, 465, 587, 2525, 8025]);
+}
+
+#[test]
+fn o4_only_objects_of_the_same_namespace_have_an_owner_and_claims_have_none() {
+    let relay = relay(json!({}));
+    let service = network::service(&relay);
+    assert_eq!(service.metadata.namespace, relay.metadata.namespace);
+    assert_eq!(service.metadata.owner_references.unwrap()[0].uid, "7b1c");
+    assert_eq!(workload::claim(&relay, 0).metadata.owner_references, None);
+}
+
+#[test]
+fn o21_a_claim_carries_nothing_that_changes_between_versions() {
+    let labels = workload::claim(&relay(json!({})), 0).metadata.labels.unwrap();
+    assert!(!labels.contains_key("app.kubernetes.io/version"), "{labels:?}");
+}
+
+#[test]
+fn o23_a_volume_is_never_wanted_by_two_pods_at_once() {
+    let deployment = workload::deployment(&relay(json!({})), 0, &settings());
+    let strategy = deployment.spec.unwrap().strategy.unwrap();
+    assert_eq!(strategy.type_.as_deref(), Some("Recreate"));
+}
+
+#[test]
+fn no_policy_is_made_where_it_is_switched_off() {
+    let relay = relay(json!({"networkPolicy": {"enabled": false}}));
+    assert_eq!(network::policy(&relay, &settings()), None);
+}
+
+#[test]
+fn an_ephemeral_queue_has_no_claim() {
+    let relay = relay(json!({"queue": {"storage": "Ephemeral", "size": "2Gi"}}));
+    assert!(super::claim(&relay, 0).is_none());
+    let deployment = serde_json::to_value(workload::deployment(&relay, 0, &settings())).unwrap();
+    let volume = &deployment["spec"]["template"]["spec"]["volumes"][1];
+    assert_eq!(volume["emptyDir"]["sizeLimit"], "2Gi");
+}

@@ -16,6 +16,9 @@ pub(super) struct Seen<'a> {
     pub(super) tls: &'a Tls,
     pub(super) shards: &'a [ShardStatus],
     pub(super) draining: &'a [(i32, String)],
+    pub(super) refused_claims: &'a [String],
+    /// Whether the relay was ready with this very spec.
+    pub(super) was_ready: bool,
 }
 
 /// All conditions, in the order in which they depend on each other.
@@ -64,6 +67,17 @@ fn queue_durable(seen: &Seen<'_>) -> Verdict {
              mail that matters",
         );
     }
+    if !seen.refused_claims.is_empty() {
+        return Verdict::no(
+            types::QUEUE_DURABLE,
+            reason::CLAIM_REFUSED,
+            format!(
+                "spec.queue cannot be brought about: {}; give the old value, or make a second \
+                 SmtpRelay",
+                seen.refused_claims.join("; ")
+            ),
+        );
+    }
     let pending: Vec<&str> = seen
         .found
         .shards
@@ -106,17 +120,16 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             ),
         );
     }
-    let wanted = || {
-        seen.shards
-            .iter()
-            .filter(|shard| shard.phase != ShardPhase::Draining)
-    };
-    let behind: Vec<&ShardStatus> = wanted().filter(|shard| !shard.programmed).collect();
+    let behind: Vec<&ShardStatus> = seen
+        .shards
+        .iter()
+        .filter(|shard| shard.phase != ShardPhase::Draining && !shard.programmed)
+        .collect();
     if behind.is_empty() {
         return Verdict::yes(
             types::PROGRAMMED,
             reason::PROGRAMMED,
-            format!("{} shards run the newest configuration", wanted().count()),
+            "every shard runs the newest configuration",
         );
     }
     let names: Vec<&str> = behind.iter().map(|shard| shard.name.as_str()).collect();
@@ -132,7 +145,7 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
         Some((ShardPhase::Running, true, message)) => Verdict::no(
             types::PROGRAMMED,
             reason::CONFIGURATION_REFUSED,
-            format!("{names} do not run the newest configuration: {message}"),
+            format!("{names} refused the newest configuration: {message}"),
         ),
         Some((ShardPhase::Running, false, message)) => Verdict::no(
             types::PROGRAMMED,
@@ -142,7 +155,7 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
         _ => Verdict::no(
             types::PROGRAMMED,
             reason::PENDING,
-            format!("{names} do not run the newest configuration yet"),
+            format!("the newest configuration is under way to {names}"),
         ),
     }
 }
@@ -155,7 +168,10 @@ fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             "spec.replicas is 0; set it to 1 or more to accept mail",
         );
     }
-    if let Some(first) = first_failing(before) {
+    // A domain or credential that is under way to the shards takes nothing from their readiness.
+    let first = first_failing(before)
+        .filter(|first| !(seen.was_ready && first.reason == reason::PENDING));
+    if let Some(first) = first {
         let reason = match first.reason {
             reason::PENDING => reason::PROGRESSING,
             other => other,
@@ -172,7 +188,7 @@ fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
         return Verdict::no(
             types::READY,
             reason::PROGRESSING,
-            format!("{} are not ready yet", starting.join(", ")),
+            format!("waiting for {} to become ready", starting.join(", ")),
         );
     }
     let mut message = "the relay accepts mail".to_owned();
@@ -181,3 +197,6 @@ fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
     }
     Verdict::yes(types::READY, reason::READY, message)
 }
+
+#[cfg(test)]
+mod tests;

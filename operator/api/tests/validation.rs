@@ -1,0 +1,208 @@
+//! What the custom resource definitions refuse by themselves, with the message that users see. The
+//! rules run here as the API server runs them.
+
+use kube::CustomResourceExt;
+use kube::core::cel::{validate_cel, validate_cel_update};
+use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Messages of all rules that fail for an object with this spec; empty when it is fine.
+fn faults<K>(kind: &str, name: &str, spec: &Value) -> String
+where
+    K: CustomResourceExt + Serialize + DeserializeOwned,
+{
+    match validate_cel(&object::<K>(kind, name, spec)) {
+        Ok(()) => String::new(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+/// As [`faults`], for a change.
+fn change_faults<K>(kind: &str, old: &Value, new: &Value) -> String
+where
+    K: CustomResourceExt + Serialize + DeserializeOwned,
+{
+    let (old, new) = (
+        object::<K>(kind, "outbox", old),
+        object::<K>(kind, "outbox", new),
+    );
+    match validate_cel_update(&new, &old) {
+        Ok(()) => String::new(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+fn object<K: DeserializeOwned>(kind: &str, name: &str, spec: &Value) -> K {
+    serde_json::from_value(json!({
+        "apiVersion": "mailrelay.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "mail"},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn relay(spec: &Value) -> String {
+    faults::<SmtpRelay>("SmtpRelay", "outbox", spec)
+}
+
+#[track_caller]
+fn refused(found: &str, expected: &str, spec: &Value) {
+    assert!(found.contains(expected), "{spec}\nsaid: {found:?}\nnot:  {expected}");
+}
+
+#[test]
+fn an_empty_spec_and_a_full_one_are_fine() {
+    let full = json!({
+        "replicas": 3,
+        "hostname": "mail.example.com",
+        "listeners": [
+            {"name": "smtp", "port": 25},
+            {"name": "trusted", "port": 2525, "tls": "None", "authentication": "None"},
+        ],
+        "clients": {"namespaces": {"from": "All"}, "cidrs": ["192.0.2.0/24", "2001:db8::/32"]},
+        "domains": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"mail": "yes"}}}},
+        "delivery": {
+            "smarthosts": [
+                {"host": "smtp.example.net", "port": 465, "tls": "Implicit",
+                    "credentialsSecretRef": {"name": "provider"}},
+                {"host": "2001:db8::25"},
+            ],
+            "retry": {"initial": "30s", "maximum": "1h30m", "expireAfter": "48h"},
+            "permittedNetworks": ["10.0.0.0/8"],
+        },
+        "dns": {"servers": ["10.96.0.10", "192.0.2.1:5353", "[2001:db8::1]:53", "2001:db8::1"]},
+        "queue": {"size": "10Gi", "storageClassName": "fast"},
+        "limits": {"messageSize": "50Mi", "recipients": 200},
+    });
+    assert_eq!(relay(&json!({})), "");
+    assert_eq!(relay(&full), "");
+}
+
+#[test]
+fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
+    let listeners = |list: Value| json!({"listeners": list});
+    let smarthost = |host: Value| json!({"delivery": {"smarthosts": [host]}});
+    let rows = [
+        (
+            listeners(json!([{"name": "smtp", "port": 25, "authentication": "None"}])),
+            "name the client networks in clients.cidrs",
+        ),
+        (
+            listeners(json!([{"name": "smtp", "port": 25}, {"name": "smtp", "port": 26}])),
+            "each listener needs a name of its own",
+        ),
+        (
+            listeners(json!([{"name": "a", "port": 25}, {"name": "b", "port": 25}])),
+            "each listener needs a port of its own",
+        ),
+        (
+            listeners(json!([{"name": "a", "port": 25}, {"name": "b", "port": 10025}])),
+            "also takes the one 10000 above it",
+        ),
+        (listeners(json!([{"name": "a", "port": 8080}])), "choose another port"),
+        (listeners(json!([{"name": "health", "port": 25}])), "choose another name"),
+        (listeners(json!([{"name": "Big_Name", "port": 25}])), "a-z, 0-9 and hyphens"),
+        (json!({"hostname": "mail"}), "must be a full host name"),
+        (json!({"hostname": "mail.example.com."}), "without a trailing dot"),
+        (json!({"hostname": "mail example.com"}), "must be a full host name"),
+        (json!({"clients": {"cidrs": ["10.0.0.1/33"]}}), "CIDR notation"),
+        (json!({"clients": {"namespaces": {"from": "Selector"}}}), "selector belongs to from: Selector"),
+        (
+            json!({"domains": {"namespaces": {"from": "All", "selector": {}}}}),
+            "selector belongs to from: Selector",
+        ),
+        (
+            smarthost(json!({"host": "smtp.example", "tls": "None", "credentialsSecretRef": {"name": "x"}})),
+            "would send the password in clear text",
+        ),
+        (smarthost(json!({"host": "smtp.example:587"})), "without port"),
+        (
+            json!({"delivery": {"retry": {"initial": "2h"}}}),
+            "initial (default 1m) must be at most maximum (default 1h)",
+        ),
+        (json!({"delivery": {"retry": {"initial": "0s"}}}), "must be above 0"),
+        (json!({"delivery": {"permittedNetworks": ["all"]}}), "CIDR notation"),
+        (json!({"dns": {"servers": ["ns.example.com"]}}), "must be an IP address"),
+        (json!({"queue": {"size": "1Mi"}}), "at least 128Mi"),
+        (json!({"queue": {"size": "many"}}), "at least 128Mi"),
+        (
+            json!({"queue": {"storage": "Ephemeral", "storageClassName": "fast"}}),
+            "has no meaning with storage: Ephemeral",
+        ),
+        (json!({"limits": {"messageSize": "1Gi"}}), "from 64Ki to 128Mi"),
+    ];
+    for (spec, expected) in rows {
+        refused(&relay(&spec), expected, &spec);
+    }
+}
+
+#[test]
+fn a_relay_name_must_fit_its_service() {
+    for name in ["1st", "a.b", &"a".repeat(46)] {
+        let found = faults::<SmtpRelay>("SmtpRelay", name, &json!({}));
+        refused(&found, "metadata.name becomes the Service's name", &json!(name));
+    }
+    assert_eq!(faults::<SmtpRelay>("SmtpRelay", &"a".repeat(45), &json!({})), "");
+}
+
+#[test]
+fn o22_what_a_claim_cannot_follow_is_refused() {
+    let rows = [
+        (json!({}), json!({"queue": {"storage": "Ephemeral"}}), "queue.storage cannot be changed"),
+        (
+            json!({"queue": {"storageClassName": "slow"}}),
+            json!({"queue": {"storageClassName": "fast"}}),
+            "queue.storageClassName cannot be changed",
+        ),
+        (json!({"queue": {"size": "2Gi"}}), json!({}), "queue.size cannot shrink"),
+        (json!({}), json!({"queue": {"size": "512Mi"}}), "queue.size cannot shrink"),
+    ];
+    for (old, new, expected) in rows {
+        refused(&change_faults::<SmtpRelay>("SmtpRelay", &old, &new), expected, &new);
+    }
+    let grown = json!({"queue": {"size": "2Gi", "storage": "Persistent"}});
+    assert_eq!(change_faults::<SmtpRelay>("SmtpRelay", &json!({}), &grown), "");
+}
+
+#[test]
+fn domains_are_lower_case_names_that_stay() {
+    let spec = |domain: &str| json!({"domain": domain, "relayRef": {"name": "outbox"}});
+    let domain = |spec: &Value| faults::<SendingDomain>("SendingDomain", "shop", spec);
+    for good in ["shop.example", "a-b.xn--bcher-kva.example", "x.y.z.example"] {
+        assert_eq!(domain(&spec(good)), "", "{good}");
+    }
+    for bad in ["example", "Shop.example", "shop.example.", "-a.example", "shop..example", "sho p.example"] {
+        refused(&domain(&spec(bad)), "must be a lower-case domain name", &json!(bad));
+    }
+    let (old, new) = (spec("shop.example"), spec("bank.example"));
+    let found = change_faults::<SendingDomain>("SendingDomain", &old, &new);
+    refused(&found, "domain cannot be changed", &new);
+    let moved = json!({"domain": "shop.example", "relayRef": {"name": "bulk"}});
+    let found = change_faults::<SendingDomain>("SendingDomain", &old, &moved);
+    refused(&found, "relayRef cannot be changed", &moved);
+}
+
+#[test]
+fn credentials_have_usable_names_that_stay() {
+    let spec = |extra: Value| {
+        let mut spec = json!({"relayRef": {"name": "outbox"}});
+        spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        spec
+    };
+    let credential = |spec: &Value| faults::<SmtpCredential>("SmtpCredential", "orders", spec);
+    assert_eq!(credential(&spec(json!({"username": "orders@shop", "secretName": "orders.smtp"}))), "");
+    let rows = [
+        (json!({"username": "two words"}), "printable ASCII without spaces"),
+        (json!({"username": "bücher"}), "printable ASCII without spaces"),
+        (json!({"secretName": "Orders"}), "must be a Secret's name"),
+    ];
+    for (extra, expected) in rows {
+        refused(&credential(&spec(extra.clone())), expected, &extra);
+    }
+    let (old, new) = (spec(json!({"secretName": "a"})), spec(json!({"secretName": "b"})));
+    let found = change_faults::<SmtpCredential>("SmtpCredential", &old, &new);
+    refused(&found, "secretName cannot be changed", &new);
+}

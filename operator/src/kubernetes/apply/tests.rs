@@ -1,0 +1,127 @@
+//! What counts as a difference, and which requests an apply makes.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+
+use super::*;
+use crate::testing::{answer, failure, pair};
+
+#[test]
+fn fields_that_the_server_adds_are_no_difference() {
+    let desired = json!({"spec": {"ports": [{"port": 25}], "selector": {}}});
+    let live = json!({"spec": {"ports": [{"port": 25, "protocol": "TCP"}], "clusterIP": "10.96.0.7"},
+        "status": {}});
+    assert!(covers(&live, &desired));
+}
+
+#[test]
+fn an_edit_a_lost_item_and_a_new_entry_are_differences() {
+    let desired =
+        json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ=="}});
+    let rows = [
+        json!({"spec": {"ports": [{"port": 25}, {"port": 588}]}, "data": {"a": "MQ=="}}),
+        json!({"spec": {"ports": [{"port": 25}]}, "data": {"a": "MQ=="}}),
+        json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "Mg=="}}),
+        json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ==", "b": ""}}),
+        json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}}),
+        json!({}),
+    ];
+    for live in rows {
+        assert!(!covers(&live, &desired), "{live}");
+    }
+}
+
+#[test]
+fn o11_the_digest_says_nothing_about_content() {
+    let secret = |password: &str| json!({"kind": "Secret", "data": {"password": password}});
+    assert_eq!(
+        digest_of(&secret("aHVudGVyMg==")),
+        digest_of(&secret("b3R0ZXI="))
+    );
+    assert_ne!(
+        digest_of(&json!({"spec": 1})),
+        digest_of(&json!({"spec": 2}))
+    );
+    assert_eq!(digest_of(&json!({})).len(), 32);
+}
+
+const OWNER: &str = "7b1c";
+
+/// A ConfigMap of the relay with `content`; as the server would show it with a version.
+fn map(content: &str, uid: &str, version: Option<&str>) -> ConfigMap {
+    serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "outbox-ca",
+            "namespace": "mail",
+            "resourceVersion": version,
+            "ownerReferences": [{"apiVersion": "mailrelay.dev/v1alpha1", "kind": "SmtpRelay",
+                "name": "outbox", "uid": uid, "controller": true}],
+        },
+        "data": {"ca.crt": content},
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_new_object_is_looked_for_and_then_made() {
+    let (client, mut server) = pair();
+    let applier = Applier::default();
+    let desired = map("one", OWNER, None);
+    let script = async {
+        answer(&mut server, "GET", "/configmaps/outbox-ca", 404, failure(404, "NotFound")).await;
+        let made = json!(map("one", OWNER, Some("5")));
+        answer(&mut server, "PATCH", "/configmaps/outbox-ca", 201, made).await
+    };
+    let (outcome, sent) = tokio::join!(applier.apply(&client, &desired, None), script);
+    assert_eq!(outcome.unwrap(), Outcome::Created);
+    assert_eq!(sent["data"]["ca.crt"], "one");
+    assert!(sent["metadata"]["annotations"][APPLIED_ANNOTATION].is_string());
+}
+
+#[tokio::test]
+async fn o5_an_object_of_somebody_else_is_left_alone() {
+    let (client, mut server) = pair();
+    let applier = Applier::default();
+    let desired = map("one", OWNER, None);
+    let script = async {
+        let theirs = json!(map("theirs", "other", Some("5")));
+        answer(&mut server, "GET", "/configmaps/outbox-ca", 200, theirs).await;
+    };
+    let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, None), script);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, ApplyError::Conflict { .. }), "{error}");
+    assert!(error.to_string().starts_with("ConfigMap outbox-ca exists and does not belong"));
+}
+
+#[tokio::test]
+async fn what_is_in_order_is_not_sent_and_what_is_edited_is() {
+    let (client, mut server) = pair();
+    let applier = Applier::default();
+    let desired = map("one", OWNER, None);
+    let mut live = serde_json::to_value(map("one", OWNER, Some("5"))).unwrap();
+    annotate(&mut live, &digest_of(&wanted(&desired).unwrap()));
+    let live: ConfigMap = serde_json::from_value(live).unwrap();
+    // No request is answered here: one would hang.
+    let outcome = applier.apply(&client, &desired, Some(&live)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Unchanged);
+    let edited = map("two", OWNER, Some("6"));
+    let script = async {
+        let mended = json!(map("one", OWNER, Some("7")));
+        answer(&mut server, "PATCH", "/configmaps/outbox-ca", 200, mended).await;
+    };
+    let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, Some(&edited)), script);
+    assert_eq!(outcome.unwrap(), Outcome::Changed);
+    // The answer has no digest, but the version is the one that we made.
+    let mended = map("one", OWNER, Some("7"));
+    let outcome = applier.apply(&client, &desired, Some(&mended)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Unchanged);
+}
+
+#[test]
+fn a_rolling_update_that_somebody_set_is_unset_by_name() {
+    let desired = json!({"kind": "Deployment", "spec": {"strategy": {"type": "Recreate"}}});
+    let value = wanted(&desired).unwrap();
+    assert_eq!(value["spec"]["strategy"].get("rollingUpdate"), Some(&Value::Null));
+}

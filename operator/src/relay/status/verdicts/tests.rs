@@ -1,0 +1,177 @@
+//! The conditions as a table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use operator_api::SmtpRelay;
+use serde_json::json;
+
+use super::*;
+use crate::relay::dereference::Shard;
+
+fn found(spec: serde_json::Value, with_volumes: bool) -> Found {
+    let relay: SmtpRelay = serde_json::from_value(json!({
+        "apiVersion": "mailrelay.dev/v1alpha1",
+        "kind": "SmtpRelay",
+        "metadata": {"name": "outbox", "namespace": "post"},
+        "spec": spec,
+    }))
+    .unwrap();
+    let claim = with_volumes.then(|| {
+        Arc::new(PersistentVolumeClaim {
+            spec: Some(PersistentVolumeClaimSpec {
+                volume_name: Some("pv-7".to_owned()),
+                ..PersistentVolumeClaimSpec::default()
+            }),
+            ..PersistentVolumeClaim::default()
+        })
+    });
+    let shards = (0..relay.spec.replicas)
+        .map(|index| Shard {
+            claim: claim.clone(),
+            ..Shard::absent(index)
+        })
+        .collect();
+    Found {
+        relay: Arc::new(relay),
+        key: ("post".to_owned(), "outbox".to_owned()),
+        namespaces: BTreeMap::new(),
+        domains: Vec::new(),
+        credentials: Vec::new(),
+        named: BTreeMap::new(),
+        authority: None,
+        serving: None,
+        internal: None,
+        shards,
+    }
+}
+
+fn shard(phase: ShardPhase, programmed: bool, version: bool, message: Option<&str>) -> ShardStatus {
+    ShardStatus {
+        name: "outbox-0".to_owned(),
+        phase,
+        programmed,
+        version: version.then(|| "1.0".to_owned()),
+        message: message.map(str::to_owned),
+        ..ShardStatus::default()
+    }
+}
+
+/// What a row differs in.
+struct Row {
+    spec: serde_json::Value,
+    with_volumes: bool,
+    shard: ShardStatus,
+    refused: Option<Violation>,
+    tls: Tls,
+    refused_claims: Vec<String>,
+    was_ready: bool,
+}
+
+impl Row {
+    fn healthy() -> Self {
+        Self {
+            spec: json!({}),
+            with_volumes: true,
+            shard: shard(ShardPhase::Running, true, true, None),
+            refused: None,
+            tls: Tls::Issued { not_after: None },
+            refused_claims: Vec::new(),
+            was_ready: false,
+        }
+    }
+
+    /// The reasons of all conditions; `!` before those that do not hold.
+    fn reasons(self) -> String {
+        let found = found(self.spec, self.with_volumes);
+        let shards: Vec<ShardStatus> = found.shards.iter().map(|_| self.shard.clone()).collect();
+        let verdicts = all(&Seen {
+            found: &found,
+            refused: self.refused.as_ref().or(self.tls.violation()),
+            tls: &self.tls,
+            shards: &shards,
+            draining: &[],
+            refused_claims: &self.refused_claims,
+            was_ready: self.was_ready,
+        });
+        for verdict in &verdicts {
+            assert!(!verdict.message.is_empty(), "{}", verdict.kind);
+        }
+        let words: Vec<String> = verdicts
+            .iter()
+            .map(|verdict| format!("{}{}", if verdict.holds() { "" } else { "!" }, verdict.reason))
+            .collect();
+        words.join(" ")
+    }
+}
+
+#[test]
+fn conditions_tell_the_first_thing_that_is_wrong() {
+    let healthy = Row::healthy;
+    let starting = |version| shard(ShardPhase::Starting, false, version, None);
+    let rows = [
+        (healthy(), "Accepted CertificateValid PersistentStorage Programmed Ready"),
+        (
+            Row { shard: starting(false), with_volumes: false, ..healthy() },
+            "Accepted CertificateValid !ClaimPending !Pending !Progressing",
+        ),
+        (
+            Row { shard: shard(ShardPhase::Starting, true, true, None), ..healthy() },
+            "Accepted CertificateValid PersistentStorage Programmed !Progressing",
+        ),
+        (
+            Row { shard: shard(ShardPhase::Running, false, true, None), ..healthy() },
+            "Accepted CertificateValid PersistentStorage !Pending !Progressing",
+        ),
+        (
+            Row { shard: shard(ShardPhase::Running, false, true, None), was_ready: true, ..healthy() },
+            "Accepted CertificateValid PersistentStorage !Pending Ready",
+        ),
+        (
+            Row {
+                shard: shard(ShardPhase::Running, false, true, Some("hostname: \"x y\"")),
+                was_ready: true,
+                ..healthy()
+            },
+            "Accepted CertificateValid PersistentStorage !ConfigurationRefused !ConfigurationRefused",
+        ),
+        (
+            Row { shard: shard(ShardPhase::Running, false, false, Some("refused")), ..healthy() },
+            "Accepted CertificateValid PersistentStorage !ShardUnreachable !ShardUnreachable",
+        ),
+        (
+            Row { spec: json!({"replicas": 0}), ..healthy() },
+            "Accepted CertificateValid PersistentStorage Programmed !ScaledToZero",
+        ),
+        (
+            Row { spec: json!({"queue": {"storage": "Ephemeral"}}), with_volumes: false, ..healthy() },
+            "Accepted CertificateValid !EphemeralStorage Programmed Ready",
+        ),
+        (
+            Row { refused_claims: vec!["outbox-queue-0: no".to_owned()], ..healthy() },
+            "Accepted CertificateValid !ClaimRefused Programmed Ready",
+        ),
+        (
+            Row { refused: Some(Violation::new(reason::SECRET_NOT_FOUND, "x")), ..healthy() },
+            "!SecretNotFound CertificateValid PersistentStorage !NotAccepted !SecretNotFound",
+        ),
+        (
+            Row {
+                tls: Tls::Provided {
+                    secret: "bought".to_owned(),
+                    usable: Err(Violation::new(reason::CERTIFICATE_EXPIRED, "x")),
+                },
+                ..healthy()
+            },
+            "Accepted !CertificateExpired PersistentStorage !NotAccepted !CertificateExpired",
+        ),
+        (
+            Row { tls: Tls::Unused, ..healthy() },
+            "Accepted TlsNotUsed PersistentStorage Programmed Ready",
+        ),
+    ];
+    for (row, expected) in rows {
+        assert_eq!(row.reasons(), expected);
+    }
+}
