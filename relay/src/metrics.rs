@@ -274,37 +274,75 @@ impl Metrics {
 
     /// Gauges that are read from `context` whenever someone asks. Weak, so that the exporter does
     /// not keep the queue alive.
-    pub(crate) fn observe(&self, context: Weak<Context>) {
-        let depth = context.clone();
-        self.meter
-            .u64_observable_gauge("relay.queue.messages")
-            .with_description("Messages that wait or are being delivered.")
-            .with_callback(move |observer| {
-                if let Some(context) = depth.upgrade() {
-                    observer.observe(context.queue.status().0, &[]);
+    pub(crate) fn observe(&self, context: &Weak<Context>) {
+        let gauge = |name: &'static str, description: &'static str, unit: &'static str, read: Read| {
+            let context = Weak::clone(context);
+            self.meter
+                .u64_observable_gauge(name)
+                .with_description(description)
+                .with_unit(unit)
+                .with_callback(move |observer| {
+                    if let Some(context) = context.upgrade() {
+                        read(&context, &mut |value, labels| observer.observe(value, labels));
+                    }
+                })
+                .build();
+        };
+        gauge(
+            "relay.queue.messages",
+            "Messages that wait or are being delivered.",
+            "",
+            |context, say| say(context.queue.status().0, &[]),
+        );
+        gauge(
+            "relay.queue.oldest.age",
+            "Age of the oldest message in the queue; 0 when it is empty.",
+            "s",
+            |context, say| say(context.oldest_seconds(now()), &[]),
+        );
+        gauge(
+            "relay.ready",
+            "1 while new messages are accepted.",
+            "",
+            |context, say| say(u64::from(context.unready().is_none()), &[]),
+        );
+        gauge("relay.build.info", "1; the version is a label.", "", |_, say| {
+            say(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+        });
+        gauge(
+            "relay.config.info",
+            "1; the hash of the configuration in force is a label.",
+            "",
+            |context, say| {
+                let hash = context.snapshot.load().hash.to_string();
+                say(1, &[KeyValue::new("hash", hash)]);
+            },
+        );
+        gauge(
+            "relay.config.error",
+            "1 while something in the configuration files is not in force.",
+            "",
+            |context, say| say(u64::from(context.config.lock().error().is_some()), &[]),
+        );
+        gauge(
+            "relay.config.since",
+            "When the configuration in force was put in force, in Unix time.",
+            "s",
+            |context, say| say(context.config.lock().since.0 / 1000, &[]),
+        );
+        gauge(
+            "relay.certificate.expiry",
+            "When the listeners' certificate expires, in Unix time.",
+            "s",
+            |context, say| {
+                let expires = context.snapshot.load().certificate_expires_at();
+                if let Some(expires) = expires.and_then(|at| u64::try_from(at).ok()) {
+                    say(expires, &[]);
                 }
-            })
-            .build();
-        let oldest = context.clone();
-        self.meter
-            .u64_observable_gauge("relay.queue.oldest.age")
-            .with_description("Age of the oldest message in the queue; 0 when it is empty.")
-            .with_unit("s")
-            .with_callback(move |observer| {
-                if let Some(context) = oldest.upgrade() {
-                    observer.observe(context.oldest_seconds(now()), &[]);
-                }
-            })
-            .build();
-        let ready = context;
-        self.meter
-            .u64_observable_gauge("relay.ready")
-            .with_description("1 while new messages are accepted.")
-            .with_callback(move |observer| {
-                if let Some(context) = ready.upgrade() {
-                    observer.observe(u64::from(context.unready().is_none()), &[]);
-                }
-            })
-            .build();
+            },
+        );
     }
 }
+
+/// Reads values with their labels from the context.
+type Read = fn(&Context, &mut dyn FnMut(u64, &[KeyValue]));

@@ -115,7 +115,7 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
             ..ConfigState::default()
         }),
     });
-    context.metrics.observe(Arc::downgrade(&context));
+    context.metrics.observe(&Arc::downgrade(&context));
     let result = run_parts(&context, path, telemetry, &mut stop).await;
     let closed = tokio::task::spawn_blocking(move || queue.close()).await;
     if let Err(error) = closed {

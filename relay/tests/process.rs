@@ -1,0 +1,26 @@
+//! The real `relay` binary with an independent client (lettre) and a scripted receiver.
+//!
+//! Each test has its own process, directory and ports. Everything that is waited for is observed:
+//! a line of the relay's log, a message at the receiver, an answer on a port. Names here
+//! (`shop.example`, `billing`) are none of the product's own, so that a swap would be caught.
+
+#[path = "process/authority.rs"]
+mod authority;
+#[path = "process/client.rs"]
+mod client;
+#[path = "process/command_line.rs"]
+mod command_line;
+#[path = "process/durability.rs"]
+mod durability;
+#[path = "process/http.rs"]
+mod http;
+#[path = "process/receiver.rs"]
+mod receiver;
+#[path = "process/relay.rs"]
+mod relay;
+#[path = "process/reload.rs"]
+mod reload;
+#[path = "process/shutdown.rs"]
+mod shutdown;
+#[path = "process/submission.rs"]
+mod submission;

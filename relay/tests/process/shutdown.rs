@@ -1,0 +1,57 @@
+//! Stopping: idle sessions get 421, open transactions finish, the queue is closed.
+
+use crate::client::Line;
+use crate::http::get;
+use crate::receiver::Receiver;
+use crate::relay::Setup;
+
+#[test]
+fn sigterm_ends_idle_sessions_with_421_and_lets_an_open_transaction_finish() {
+    let receiver = Receiver::start();
+    let setup = Setup::new(receiver.address);
+    let mut relay = setup.start();
+    let (mut idle, _) = Line::open(relay.open());
+    idle.say("EHLO idle.test");
+    let (mut busy, _) = Line::open(relay.open());
+    busy.say("EHLO busy.test");
+    busy.say("MAIL FROM:<billing@shop.example>");
+    busy.say("RCPT TO:<ada@reader.example>");
+    assert!(busy.say("DATA").starts_with("354"));
+    busy.write("From: billing@shop.example\r\nSubject: in the last moment\r\n\r\n");
+
+    relay.terminate();
+    let goodbye = idle.reply();
+    assert!(goodbye.starts_with("421 4.3.2"), "{goodbye}");
+    assert_eq!(idle.reply(), "");
+    let (code, reason) = get(relay.health(), "/readyz");
+    assert_eq!((code, reason.as_str()), (503, "the relay is stopping\n"));
+    assert!(std::net::TcpStream::connect(relay.open()).is_err());
+
+    let reply = busy.say("made it\r\n.");
+    assert!(reply.starts_with("250 2.0.0"), "{reply}");
+    let goodbye = busy.reply();
+    assert!(goodbye.starts_with("421 4.3.2"), "{goodbye}");
+    drop((idle, busy));
+    assert!(relay.ended().success(), "{}", relay.log_text());
+    drop(relay);
+
+    // Whether it was still delivered or not: it was accepted, so it arrives.
+    let _relay = setup.start();
+    receiver.wait_for(|message| message.content.contains("in the last moment"));
+}
+
+#[test]
+fn a_session_that_does_not_end_is_cut_off_after_the_grace() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["limits"] = serde_json::json!({"shutdownGrace": "300ms"});
+    setup.write();
+    let mut relay = setup.start();
+    let (mut stuck, _) = Line::open(relay.open());
+    stuck.say("EHLO stuck.test");
+    stuck.say("MAIL FROM:<billing@shop.example>");
+    stuck.say("RCPT TO:<ada@reader.example>");
+    assert!(stuck.say("DATA").starts_with("354"));
+    relay.terminate();
+    assert!(relay.ended().success(), "{}", relay.log_text());
+}

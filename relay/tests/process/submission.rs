@@ -1,0 +1,146 @@
+//! Accepting, refusing, signing, delivering, bouncing.
+
+use std::fmt::Write as _;
+
+use lettre::Transport as _;
+use lettre::address::Envelope;
+use lettre::transport::smtp::authentication::Mechanism;
+
+use crate::client::{Line, Security, billing, builder, send, transport};
+use crate::receiver::Receiver;
+use crate::relay::{PASSWORD, Setup, dkim_key};
+
+fn waiting(relay: &crate::relay::Relay) -> String {
+    let metrics = crate::http::get(relay.health(), "/metrics").1;
+    metrics
+        .lines()
+        .find(|line| line.starts_with("relay_queue_messages"))
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn mail_over_starttls_and_implicit_tls_is_delivered_signed_and_completed() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["domains"][0]["dkim"] = serde_json::json!([dkim_key()]);
+    setup.write();
+    let relay = setup.start();
+    let credentials = Some(("billing", PASSWORD));
+    let ways = [
+        ("plain over 587", relay.submission(), Security::StartTls, Mechanism::Plain),
+        ("login over 465", relay.submissions(), Security::Implicit, Mechanism::Login),
+    ];
+    for (subject, address, security, mechanism) in ways {
+        let content = format!(
+            "From: Billing <billing@shop.example>\r\nTo: ada@reader.example\r\n\
+            Bcc: secret@reader.example\r\nSubject: {subject}\r\n\r\nhello\r\n.\r\n..x\r\n"
+        );
+        let envelope = Envelope::new(
+            Some("billing@shop.example".parse().unwrap()),
+            vec!["ada@reader.example".parse().unwrap(), "secret@reader.example".parse().unwrap()],
+        )
+        .unwrap();
+        let transport = builder(address, security, &setup.authority, credentials)
+            .authentication(vec![mechanism])
+            .build();
+        let reply = transport.send_raw(&envelope, content.as_bytes()).unwrap();
+        assert_eq!(u16::from(reply.code()), 250);
+        let received = receiver.wait_for(|message| message.content.contains(subject));
+        assert_eq!(received.sender, "billing@shop.example");
+        assert_eq!(received.recipients, ["ada@reader.example", "secret@reader.example"]);
+        let (headers, body) = received.content.split_once("\n\n").unwrap();
+        assert_eq!(body, "hello\n.\n..x\n");
+        for name in ["Received: from", "DKIM-Signature: v=1; a=ed25519-sha256;", "Date: ", "Message-ID: <"] {
+            assert!(headers.contains(name), "{name} in {headers}");
+        }
+        assert!(!headers.contains("Bcc"), "{headers}");
+        assert!(headers.contains("d=shop.example; s=winter;"), "{headers}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_535_and_nothing_is_logged_of_it() {
+    let receiver = Receiver::start();
+    let setup = Setup::new(receiver.address);
+    let relay = setup.start();
+    for (username, password) in [("billing", "wrong-otter-42"), ("nobody", PASSWORD)] {
+        let transport = transport(
+            relay.submission(),
+            Security::StartTls,
+            &setup.authority,
+            Some((username, password)),
+        );
+        let (code, text) =
+            send(&transport, "billing@shop.example", "ada@reader.example", "x").unwrap_err();
+        assert_eq!(code, 535, "{text}");
+        assert!(text.contains("5.7.8"), "{text}");
+    }
+    let log = relay.log_text();
+    assert!(!log.contains("otter"), "{log}");
+    assert_eq!(waiting(&relay), "relay_queue_messages 0");
+}
+
+#[test]
+fn what_may_not_be_sent_is_refused_with_its_codes_and_not_queued() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["limits"] = serde_json::json!({"messageBytes": 100_000, "receivingBytes": 100_000});
+    setup.write();
+    let relay = setup.start();
+    let billing = billing(relay.submission(), &setup.authority);
+    let (code, text) =
+        send(&billing, "boss@bank.example", "ada@reader.example", "x").unwrap_err();
+    assert!((code, text.contains("5.7.")) == (550, true) || code == 553, "{code} {text}");
+
+    let (mut line, _) = Line::open(relay.submission());
+    line.say("EHLO app.test");
+    let reply = line.say("AUTH PLAIN AGJpbGxpbmcAYmx1ZS1vdHRlci00Mg==");
+    assert!(reply.starts_with("538 5.7.11"), "{reply}");
+    let reply = line.say("MAIL FROM:<billing@shop.example>");
+    assert!(reply.starts_with("530 5.7.0"), "{reply}");
+
+    let (mut line, _) = Line::open(relay.open());
+    line.say("EHLO app.test");
+    let reply = line.say("MAIL FROM:<billing@shop.example> SIZE=100001");
+    assert!(reply.starts_with("552 5.3.4"), "{reply}");
+    line.say("MAIL FROM:<billing@shop.example>");
+    let reply = line.say("RCPT TO:<ada>");
+    assert!(reply.starts_with("501 5.1.3") || reply.starts_with("553 5.1.3"), "{reply}");
+    let reply = line.say("RCPT TO:<ada@reader.example>");
+    assert!(reply.starts_with("250"), "{reply}");
+    line.say("DATA");
+    let mut big = String::from("From: billing@shop.example\r\n\r\n");
+    for number in 0..2_000 {
+        let _ = write!(big, "{number:060}\r\n");
+    }
+    line.write(&big);
+    let reply = line.say(".");
+    assert!(reply.starts_with("552 5.3.4"), "{reply}");
+    assert_eq!(waiting(&relay), "relay_queue_messages 0");
+}
+
+#[test]
+fn an_unknown_recipient_is_reported_once_to_the_sender_in_the_remote_servers_words() {
+    let receiver = Receiver::start();
+    let setup = Setup::new(receiver.address);
+    let relay = setup.start();
+    let billing = billing(relay.submission(), &setup.authority);
+    send(&billing, "billing@shop.example", "unknown@reader.example", "to nobody").unwrap();
+    let report = receiver.wait_for(|message| message.sender.is_empty());
+    assert_eq!(report.recipients, ["billing@shop.example"]);
+    for text in [
+        "unknown@reader.example",
+        "nobody of that name lives here",
+        "5.1.1",
+        "multipart/report",
+        "Subject: to nobody",
+    ] {
+        assert!(report.content.contains(text), "{text} in {}", report.content);
+    }
+    // The next message comes after anything that was sent twice.
+    send(&billing, "billing@shop.example", "ada@reader.example", "last").unwrap();
+    receiver.wait_for(|message| message.content.contains("Subject: last"));
+    let reports = receiver.messages().iter().filter(|message| message.sender.is_empty()).count();
+    assert_eq!(reports, 1);
+}
