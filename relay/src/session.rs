@@ -173,7 +173,11 @@ impl Session {
                 Step::Flushed => {}
                 Step::StartTls => return Ok(End::StartTls),
                 Step::Close => {
-                    stream.shutdown().await?;
+                    // Closing a socket of which everything was read is goodbye enough; TLS has one
+                    // of its own.
+                    if !self.server.has_quit() || self.server.is_tls() {
+                        stream.shutdown().await?;
+                    }
                     if !self.server.has_quit() {
                         linger(stream).await;
                     }
