@@ -183,6 +183,8 @@ impl Cluster {
                 "--wait",
                 "--timeout",
                 "120s",
+                // CRDs may have been applied by hand before.
+                "--take-ownership",
             ])
             .args([
                 "--set-string",
