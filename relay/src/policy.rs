@@ -85,7 +85,7 @@ fn permitted<'a>(
                 550,
                 "5.7.1",
                 format!(
-                    "{place}: {name} is not a sending domain of this relay; create a SendingDomain for it, or send from one that is"
+                    "{place}: {name} is not a sending domain of this relay; add it (a SendingDomain, or domains in the configuration file), or send from one that is"
                 ),
             ),
         });
@@ -102,7 +102,7 @@ fn permitted<'a>(
         answer: Answer::new(
             550,
             "5.7.1",
-            format!("{place}: {who} to the senders of that SendingDomain"),
+            format!("{place}: {who} to the senders of that domain"),
         ),
     })
 }
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(
             reply,
             "550 5.7.1 MAIL FROM: shop/refunds may not send as shop.example; add \"shop/refunds\" to \
-             the senders of that SendingDomain"
+             the senders of that domain"
         );
         let (_, reply) = verdict(Some("shop/checkout"), None, &["b@bank.example"]).unwrap_err();
         assert!(reply.contains("header From: bank.example is not a sending domain of this relay"));

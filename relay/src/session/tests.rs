@@ -373,7 +373,7 @@ async fn a_pipelined_batch_of_two_messages_and_a_quit_is_answered_in_order() {
 }
 
 #[tokio::test]
-async fn r47_a_message_larger_than_the_read_buffer_arrives_whole() {
+async fn a_message_larger_than_the_read_buffer_arrives_whole() {
     let relay = Relay::start("").await;
     let mut client = relay.greeted(2).await;
     let line = format!("{}\r\n", "x".repeat(97));
