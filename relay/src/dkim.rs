@@ -136,14 +136,8 @@ impl Signer {
         }
     }
 
-    /// The `DKIM-Signature` header field for `content` (the whole message, headers first, lines
-    /// ending in CRLF, dots not stuffed), ending in CRLF. It goes before the first header.
-    pub(crate) fn sign(&self, content: &[Bytes]) -> Result<Bytes, SignError> {
-        self.sign_message(&Message::read(content), crate::context::now())
-            .map(Bytes::from)
-    }
-
-    fn sign_message(&self, message: &Message, now: Timestamp) -> Result<Vec<u8>, SignError> {
+    /// The `DKIM-Signature` field for `message`, ending in CRLF.
+    fn sign(&self, message: &Message, now: Timestamp) -> Result<Vec<u8>, SignError> {
         if !message.has("From") {
             return Err(SignError::NoFrom);
         }
@@ -170,7 +164,9 @@ impl Signer {
     }
 }
 
-/// The signatures of all `signers`, one field after another; the body is hashed once.
+/// The `DKIM-Signature` fields of all `signers`, to be put before the first header of `content`:
+/// the whole message, headers first, lines ending in CRLF, dots not stuffed. The body is hashed
+/// once.
 pub(crate) fn sign_all(signers: &[Signer], content: &[Bytes]) -> Result<Bytes, SignError> {
     if signers.is_empty() {
         return Ok(Bytes::new());
@@ -179,7 +175,7 @@ pub(crate) fn sign_all(signers: &[Signer], content: &[Bytes]) -> Result<Bytes, S
     let now = crate::context::now();
     let mut fields = Vec::with_capacity(1024 * signers.len());
     for signer in signers {
-        fields.extend(signer.sign_message(&message, now)?);
+        fields.extend(signer.sign(&message, now)?);
     }
     Ok(Bytes::from(fields))
 }

@@ -275,19 +275,22 @@ impl Metrics {
     /// Gauges that are read from `context` whenever someone asks. Weak, so that the exporter does
     /// not keep the queue alive.
     pub(crate) fn observe(&self, context: &Weak<Context>) {
-        let gauge = |name: &'static str, description: &'static str, unit: &'static str, read: Read| {
-            let context = Weak::clone(context);
-            self.meter
-                .u64_observable_gauge(name)
-                .with_description(description)
-                .with_unit(unit)
-                .with_callback(move |observer| {
-                    if let Some(context) = context.upgrade() {
-                        read(&context, &mut |value, labels| observer.observe(value, labels));
-                    }
-                })
-                .build();
-        };
+        let gauge =
+            |name: &'static str, description: &'static str, unit: &'static str, read: Read| {
+                let context = Weak::clone(context);
+                self.meter
+                    .u64_observable_gauge(name)
+                    .with_description(description)
+                    .with_unit(unit)
+                    .with_callback(move |observer| {
+                        if let Some(context) = context.upgrade() {
+                            read(&context, &mut |value, labels| {
+                                observer.observe(value, labels)
+                            });
+                        }
+                    })
+                    .build();
+            };
         gauge(
             "relay.queue.messages",
             "Messages that wait or are being delivered.",
@@ -306,9 +309,14 @@ impl Metrics {
             "",
             |context, say| say(u64::from(context.unready().is_none()), &[]),
         );
-        gauge("relay.build.info", "1; the version is a label.", "", |_, say| {
-            say(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
-        });
+        gauge(
+            "relay.build.info",
+            "1; the version is a label.",
+            "",
+            |_, say| {
+                say(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+            },
+        );
         gauge(
             "relay.config.info",
             "1; the hash of the configuration in force is a label.",

@@ -31,7 +31,7 @@ const EXPIRY_NOTICE_DAYS: i64 = 7;
 
 /// Watches the configuration at `path` until the relay stops.
 pub(crate) async fn run(context: SharedContext, path: PathBuf) {
-    let mut watch = Watch::new(path, &context.snapshot.load().config);
+    let mut watch = Watch::new(path);
     loop {
         tokio::select! {
             () = context.shutdown.cancelled() => return,
@@ -74,11 +74,12 @@ struct Stamp {
 }
 
 impl Watch {
-    fn new(path: PathBuf, config: &Config) -> Self {
-        let seen = stamps(&path, config);
+    /// Nothing was seen yet: the files may have changed since the relay read them at its start, so
+    /// the first look reads them again.
+    fn new(path: PathBuf) -> Self {
         Self {
             path,
-            seen,
+            seen: Vec::new(),
             read_at: Instant::now(),
             error: None,
         }
@@ -112,24 +113,26 @@ impl Watch {
 
     fn put_in_force(&mut self, context: &Context, running: &Snapshot, mut next: Snapshot) {
         let restart = keep_what_needs_a_restart(&running.config, &mut next.config);
+        let next = Arc::new(next);
+        context.snapshot.store(Arc::clone(&next));
+        context.metrics.reload("ok");
+        *context.config.lock() = ConfigState {
+            refused: None,
+            restart: restart.clone(),
+            since: now(),
+        };
+        self.error = None;
+        // Said once it is true, for whoever waits for it.
         tracing::info!(
             hash = %next.hash,
             domains = next.domains.len(),
             credentials = next.credentials.len(),
             "configuration reloaded"
         );
-        if let Some(fields) = &restart {
+        if let Some(fields) = restart {
             tracing::warn!("{fields}");
         }
         warn_of_expiry(&next, now());
-        context.snapshot.store(Arc::new(next));
-        context.metrics.reload("ok");
-        *context.config.lock() = ConfigState {
-            refused: None,
-            restart,
-            since: now(),
-        };
-        self.error = None;
     }
 
     fn refuse(&mut self, context: &Context, error: &SnapshotError) {

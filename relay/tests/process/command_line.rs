@@ -17,7 +17,12 @@ fn run(arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -55,7 +60,10 @@ fn wrong_usage_exits_with_64_and_version_and_help_with_0() {
     assert_eq!(run(&[], "").status.code(), Some(64));
     let version = run(&["--version"], "");
     assert!(version.status.success());
-    assert_eq!(text(&version.stdout), format!("relay {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&version.stdout),
+        format!("relay {}\n", env!("CARGO_PKG_VERSION"))
+    );
     assert!(run(&["--help"], "").status.success());
 }
 
@@ -71,14 +79,42 @@ fn check_counts_what_it_found() {
 #[test]
 fn check_and_serve_name_the_field_and_the_remedy_in_one_line_and_exit_with_78() {
     let rows = [
-        ("/hostname", json!("out box"), "hostname: \"out box\" is not a host name"),
+        (
+            "/hostname",
+            json!("out box"),
+            "hostname: \"out box\" is not a host name",
+        ),
         ("/version", json!(2), "version: 2 is not known"),
-        ("/tls/key", json!("missing.key"), "missing.key: cannot be read"),
-        ("/tls/key", json!("other.key"), "tls.key: other.key is not the private key of the first certificate"),
-        ("/tls/certificate", json!("tls.key"), "tls.certificate: tls.key holds no certificate"),
-        ("/tls/key", json!("tls.crt"), "tls.key: tls.crt holds no usable private key"),
-        ("/domains/0/dkim", json!([short_key()]), "domains[shop.example].dkim[winter].privateKey: is not"),
-        ("/listeners/0/port", json!(25), "relay.json: unknown field `port`"),
+        (
+            "/tls/key",
+            json!("missing.key"),
+            "missing.key: cannot be read",
+        ),
+        (
+            "/tls/key",
+            json!("other.key"),
+            "tls.key: other.key is not the private key of the first certificate",
+        ),
+        (
+            "/tls/certificate",
+            json!("tls.key"),
+            "tls.certificate: tls.key holds no certificate",
+        ),
+        (
+            "/tls/key",
+            json!("tls.crt"),
+            "tls.key: tls.crt holds no usable private key",
+        ),
+        (
+            "/domains/0/dkim",
+            json!([short_key()]),
+            "domains[shop.example].dkim[winter].privateKey: is not",
+        ),
+        (
+            "/listeners/0/port",
+            json!(25),
+            "relay.json: unknown field `port`",
+        ),
     ];
     for (pointer, value, expected) in rows {
         let mut setup = setup();
@@ -92,7 +128,10 @@ fn check_and_serve_name_the_field_and_the_remedy_in_one_line_and_exit_with_78() 
             let output = run(&[mode, "--config", path.to_str().unwrap()], "");
             let errors = text(&output.stderr);
             assert_eq!(output.status.code(), Some(78), "{errors}");
-            assert!(errors.starts_with(&format!("relay: {expected}")), "{errors}");
+            assert!(
+                errors.starts_with(&format!("relay: {expected}")),
+                "{errors}"
+            );
             assert_eq!(errors.lines().count(), 1, "{errors}");
         }
     }
@@ -100,7 +139,8 @@ fn check_and_serve_name_the_field_and_the_remedy_in_one_line_and_exit_with_78() 
 
 fn short_key() -> serde_json::Value {
     let mut key = dkim_key();
-    key["privateKey"] = json!("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n");
+    key["privateKey"] =
+        json!("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n");
     key
 }
 
@@ -113,7 +153,10 @@ fn a_second_process_on_one_queue_is_refused() {
     let second = run(&["serve", "--config", path.to_str().unwrap()], "");
     assert_eq!(second.status.code(), Some(74));
     let errors = text(&second.stderr);
-    assert!(errors.contains("another process uses this queue"), "{errors}");
+    assert!(
+        errors.contains("another process uses this queue"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -128,5 +171,8 @@ fn an_address_in_use_is_named() {
     assert_eq!(output.status.code(), Some(71));
     let errors = text(&output.stderr);
     let expected = format!("relay: listeners[0].address: {address} cannot be bound");
-    assert!(errors.lines().any(|line| line.starts_with(&expected)), "{errors}");
+    assert!(
+        errors.lines().any(|line| line.starts_with(&expected)),
+        "{errors}"
+    );
 }

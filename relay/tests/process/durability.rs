@@ -52,7 +52,10 @@ fn b27_a_thousand_messages_survive_kill_9_between_their_250_and_their_delivery()
     let mut seen = 0;
     receiver.wait_until(|messages| {
         for message in &messages[seen..] {
-            let subject = message.content.lines().find_map(|line| line.strip_prefix("Subject: "));
+            let subject = message
+                .content
+                .lines()
+                .find_map(|line| line.strip_prefix("Subject: "));
             subjects.insert(subject.unwrap().to_owned());
         }
         seen = messages.len();

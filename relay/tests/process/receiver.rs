@@ -79,7 +79,11 @@ impl Receiver {
         let mut messages = self.shared.messages.lock().unwrap();
         while !enough(&messages) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "not enough among {} messages", messages.len());
+            assert!(
+                !left.is_zero(),
+                "not enough among {} messages",
+                messages.len()
+            );
             messages = self.shared.more.wait_timeout(messages, left).unwrap().0;
         }
     }
@@ -108,7 +112,9 @@ fn session(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         };
         let verb = line.get(..4).unwrap_or(&line).to_ascii_uppercase();
         match verb.as_str() {
-            "EHLO" => say("250-receiver.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 99999999")?,
+            "EHLO" => {
+                say("250-receiver.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 99999999")?
+            }
             "MAIL" if closed() => say("451 4.3.2 closed for the test")?,
             "MAIL" => {
                 message.sender = path();
@@ -131,7 +137,9 @@ fn session(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
                     if line == "." {
                         break;
                     }
-                    message.content.push_str(line.strip_prefix('.').unwrap_or(&line));
+                    message
+                        .content
+                        .push_str(line.strip_prefix('.').unwrap_or(&line));
                     message.content.push('\n');
                 }
                 shared.messages.lock().unwrap().push(message.clone());

@@ -110,7 +110,9 @@ pub(crate) fn dkim_key() -> Value {
 
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
-    command.env_remove("RUST_LOG").env("RELAY_LOG_FORMAT", "json");
+    command
+        .env_remove("RUST_LOG")
+        .env("RELAY_LOG_FORMAT", "json");
     command
 }
 
@@ -161,7 +163,9 @@ impl Relay {
 
     /// The first log line with this message, now or later.
     pub(crate) fn logged(&self, message: &str) -> Value {
-        self.wait_for(&format!("log line {message:?}"), |line| line["message"] == message)
+        self.wait_for(&format!("log line {message:?}"), |line| {
+            line["message"] == message
+        })
     }
 
     /// The first log line that `wanted` picks, now or later.
@@ -211,7 +215,13 @@ impl Relay {
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// SIGKILL: no chance to tidy up.
@@ -227,7 +237,11 @@ impl Relay {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "still running: {}", self.log_text());
+            assert!(
+                Instant::now() < deadline,
+                "still running: {}",
+                self.log_text()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

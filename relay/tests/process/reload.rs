@@ -75,7 +75,13 @@ fn a_new_domain_and_a_changed_credential_are_in_force_within_seconds() {
         &setup.authority,
         Some(("billing", "green-heron-7")),
     );
-    send(&renewed, "billing@shop.example", "ada@reader.example", "new password").unwrap();
+    send(
+        &renewed,
+        "billing@shop.example",
+        "ada@reader.example",
+        "new password",
+    )
+    .unwrap();
 }
 
 #[test]
@@ -109,7 +115,10 @@ fn a_bad_configuration_leaves_the_last_good_one_in_force_and_says_why() {
     setup.replace("tls.key", stranger.key.as_bytes());
     let line = relay.wait_for("a refusal", |line| line["level"] == "ERROR");
     let error = line["error"].as_str().unwrap();
-    assert!(error.starts_with("tls.key: tls.key is not the private key"), "{error}");
+    assert!(
+        error.starts_with("tls.key: tls.key is not the private key"),
+        "{error}"
+    );
     assert!(!relay.log_text().contains("PRIVATE KEY-----"));
 
     let during = status(&relay, &setup.authority, Some(&client)).unwrap();
@@ -117,13 +126,21 @@ fn a_bad_configuration_leaves_the_last_good_one_in_force_and_says_why() {
     assert_eq!(during["configError"], error);
     assert_eq!(during["accepting"], true);
     let billing = billing(relay.submission(), &setup.authority);
-    send(&billing, "billing@shop.example", "ada@reader.example", "still here").unwrap();
+    send(
+        &billing,
+        "billing@shop.example",
+        "ada@reader.example",
+        "still here",
+    )
+    .unwrap();
 
     // Damaged text, then the good files again.
     setup.replace("tls.key", &key);
     setup.replace("relay.json", b"{\"version\": 1,");
     relay.wait_for("the second refusal", |line| {
-        line["error"].as_str().is_some_and(|error| error.starts_with("relay.json: EOF"))
+        line["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("relay.json: EOF"))
     });
     setup.config = good;
     setup.write();
@@ -146,7 +163,10 @@ fn what_needs_a_restart_is_said_and_the_rest_is_in_force() {
     relay.logged(RELOADED);
     let status = status(&relay, &setup.authority, Some(&client)).unwrap();
     let error = status["configError"].as_str().unwrap();
-    assert!(error.starts_with("listeners (names or addresses): changed"), "{error}");
+    assert!(
+        error.starts_with("listeners (names or addresses): changed"),
+        "{error}"
+    );
     let (mut line, _) = Line::open(relay.open());
     line.say("EHLO app.test");
     assert!(line.say("MAIL FROM:<a@other.example>").starts_with("250"));
