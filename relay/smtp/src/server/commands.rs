@@ -7,6 +7,9 @@ use crate::command::{Command, CommandError, Mail, Recipient, needs_smtputf8};
 use super::transaction::Transaction;
 use super::{Answer, Client, Event, LoginPolicy, Refusal, Server, State, answer, login};
 
+/// Refused recipients of one transaction before 421, as a multiple of the most that it may have.
+const MOST_REFUSED: usize = 10;
+
 const GREET_FIRST: Answer = Answer::fixed(503, "5.5.1", "say EHLO first");
 const NO_MAIL: Answer = Answer::fixed(503, "5.5.1", "give MAIL first");
 const AFTER_REFUSED_MAIL: Answer =
@@ -65,10 +68,24 @@ impl Server {
         let is_recipient = error.enhanced == "5.1.3";
         let answer = Answer::from(error);
         if is_recipient && self.transaction.is_some() {
-            answer.write(&mut self.output);
-            return Some(Event::Refused(Refusal::Recipient));
+            return self.refuse_recipient(&answer, Refusal::Recipient);
         }
         self.fault(&answer)
+    }
+
+    /// Refuses one recipient of a transaction. The caller is told once per transaction, so that
+    /// nobody fills its log with a list of nonsense, and a list without end ends the session.
+    fn refuse_recipient(&mut self, answer: &Answer, refusal: Refusal) -> Option<Event> {
+        answer.write(&mut self.output);
+        let most = self.settings.recipients.saturating_mul(MOST_REFUSED);
+        match self.transaction.as_mut()?.refuse() {
+            1 => Some(Event::Refused(refusal)),
+            refused if refused > most => Some(self.break_off(
+                Refusal::TooManyFaults,
+                &Answer::fixed(421, "4.7.0", "too many refused recipients; closing"),
+            )),
+            _ => None,
+        }
     }
 
     fn greet(&mut self, name: &str, extended: bool) {
@@ -115,8 +132,9 @@ impl Server {
         }
         self.mail_refused = true;
         if self.settings.login == LoginPolicy::Required && !self.logged_in {
-            self.say(530, "5.7.0", self.how_to_log_in());
-            return Some(Event::Refused(Refusal::LoginRequired));
+            let answer = Answer::fixed(530, "5.7.0", self.how_to_log_in());
+            let end = self.fault(&answer);
+            return end.or(Some(Event::Refused(Refusal::LoginRequired)));
         }
         if mail
             .size
@@ -173,8 +191,7 @@ impl Server {
                 return None;
             }
         };
-        answer.write(&mut self.output);
-        Some(Event::Refused(refusal))
+        self.refuse_recipient(&answer, refusal)
     }
 
     fn data(&mut self) -> Option<Event> {

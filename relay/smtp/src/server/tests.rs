@@ -544,6 +544,29 @@ fn too_many_faulty_commands_end_the_session() {
 }
 
 #[test]
+fn refused_recipients_are_told_once_and_a_list_without_end_ends_the_session() {
+    let mut script = Script::greeted();
+    script.send("MAIL FROM:<a@b.example>\r\n");
+    let replies = script.send(&"RCPT TO:<bob>\r\n".repeat(1000));
+    assert_eq!(codes(&replies), [501; 1000]);
+    assert_eq!(script.log, ["recipient"]);
+    assert_eq!(codes(&script.send("RCPT TO:<bob>\r\nNOOP\r\n")), [501, 421]);
+    assert!(script.is_closed());
+}
+
+#[test]
+fn a_client_that_will_not_log_in_is_sent_away() {
+    let mut script = Script::new(Settings {
+        login: LoginPolicy::Required,
+        ..settings()
+    });
+    script.send("EHLO c\r\n");
+    let replies = script.send(&"MAIL FROM:<a@b.example>\r\n".repeat(30));
+    assert_eq!(codes(&replies)[18..], [530, 530, 421]);
+    assert!(script.is_closed());
+}
+
+#[test]
 fn many_replies_are_handed_out_in_between() {
     let mut server = Server::new(settings());
     let mut input = BytesMut::from("HELP\r\n".repeat(2000).as_bytes());

@@ -14,6 +14,7 @@ pub(super) struct Transaction {
     recipients: Vec<Address>,
     /// The same, to find a repeated one.
     known: HashSet<Address>,
+    refused: usize,
 }
 
 impl Transaction {
@@ -22,6 +23,7 @@ impl Transaction {
             mail,
             recipients: Vec::with_capacity(1),
             known: HashSet::new(),
+            refused: 0,
         }
     }
 
@@ -42,6 +44,12 @@ impl Transaction {
         if self.known.insert(recipient.clone()) {
             self.recipients.push(recipient);
         }
+    }
+
+    /// Counts one more refused recipient and returns how many there are.
+    pub(super) fn refuse(&mut self) -> usize {
+        self.refused += 1;
+        self.refused
     }
 
     pub(super) fn into_message(self, content: Content) -> Message {
