@@ -154,6 +154,20 @@ mod tests {
 
     proptest! {
         #[test]
+        fn d1_d3_d5_our_own_server_reads_back_what_was_sent(
+            lines in proptest::collection::vec("[a.]{0,4}", 0..12), split in 0_usize..40,
+        ) {
+            let text: String = lines.iter().map(|line| line.clone() + "\r\n").collect();
+            let octets = Bytes::from(text.clone());
+            let split = split.min(octets.len());
+            let sent = encode(&[octets.slice(..split), octets.slice(split..)]).concat();
+            let mut decoder = crate::data::DataDecoder::new(10_000, 0);
+            let ended = crate::data::Progress::Ended { consumed: sent.len() };
+            prop_assert_eq!(decoder.feed(&sent), ended);
+            prop_assert_eq!(decoder.finish().unwrap().bytes, text.as_bytes());
+        }
+
+        #[test]
         fn what_a_strict_receiver_reads_is_the_content_with_whole_line_ends(
             text in "[a.\r\n]{0,40}", cuts in proptest::collection::vec(0_usize..40, 0..4),
         ) {

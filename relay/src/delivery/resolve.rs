@@ -38,6 +38,9 @@ pub(super) enum ResolveError {
     /// RFC 7505.
     #[error("{0} takes no mail: its MX record says so")]
     NullExchanger(String),
+    /// The resolver cannot be made.
+    #[error("no name servers are known from /etc/resolv.conf ({0}); name some in dns.servers")]
+    NoNameServers(String),
     /// No answer.
     #[error("DNS lookup of {name} failed: {cause}")]
     Temporary {
@@ -72,12 +75,8 @@ impl Resolvers {
         {
             return Ok(resolver.clone());
         }
-        let built = build(dns, &self.tls).map_err(|error| ResolveError::Temporary {
-            name: "anything".into(),
-            cause: format!(
-                "no name servers in /etc/resolv.conf, name some in dns.servers: {error}"
-            ),
-        })?;
+        let built = build(dns, &self.tls)
+            .map_err(|error| ResolveError::NoNameServers(error.to_string()))?;
         let resolver = Arc::new(Resolver {
             inner: built,
             metrics: self.metrics.clone(),

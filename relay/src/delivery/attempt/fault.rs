@@ -13,7 +13,9 @@ pub(super) fn of_resolve(error: &ResolveError) -> Fate {
             (Kind::Failed, EnhancedCode::new(5, 1, 2))
         }
         ResolveError::NullExchanger(_) => (Kind::Failed, EnhancedCode::new(5, 1, 10)),
-        ResolveError::Temporary { .. } => (Kind::Deferred, EnhancedCode::new(4, 4, 3)),
+        ResolveError::Temporary { .. } | ResolveError::NoNameServers(_) => {
+            (Kind::Deferred, EnhancedCode::new(4, 4, 3))
+        }
     };
     Fate::local(kind, status, error.to_string())
 }
