@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::context::{Context, SharedContext, now};
 
 /// Waits are bounded by this; a test that needs it has failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running delivery engine around a queue in a directory of its own.
 pub(super) struct Relay {
@@ -31,9 +31,9 @@ pub(super) fn configuration(port: u16, dns: Option<SocketAddr>, delivery: &str) 
     format!(
         "{{version: 1, relay: test/relay, hostname: relay.example, \
           listeners: [{{name: submission, address: \"127.0.0.1:0\", tls: None}}], \
-          dns: {{servers: [{servers}], timeout: 500ms}}, \
+          dns: {{servers: [{servers}], timeout: 1s}}, \
           delivery: {{mxPort: {port}, permittedNetworks: [127.0.0.0/8], \
-            timeouts: {{connect: 2s, greeting: 2s, tls: 1s, command: 2s, data: 2s, dataReply: 2s}}, \
+            timeouts: {{connect: 10s, greeting: 10s, tls: 10s, command: 10s, data: 10s, dataReply: 10s}}, \
             {delivery}}}}}"
     )
 }

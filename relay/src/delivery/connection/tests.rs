@@ -5,15 +5,19 @@ use crate::delivery::tls::Tls;
 use relay_smtp::Address;
 use rustls_pki_types::pem::PemObject as _;
 
+/// For the one wait that a test wants to be over.
+const SHORT: relay_config::Duration = relay_config::Duration::from_millis(200);
+
+/// Long enough for a machine that does much else.
 fn timeouts() -> Timeouts {
-    let short = relay_config::Duration::from_millis(700);
+    let long = relay_config::Duration::from_secs(15);
     Timeouts {
-        connect: short,
-        greeting: short,
-        tls: short,
-        command: short,
-        data: short,
-        data_reply: short,
+        connect: long,
+        greeting: long,
+        tls: long,
+        command: long,
+        data: long,
+        data_reply: long,
     }
 }
 
@@ -74,8 +78,13 @@ async fn send(connection: &mut Connection, content: &'static str) -> Vec<Verdict
 #[tokio::test]
 async fn t1_t3_t6_opportunistic_tls_that_does_not_work_is_followed_by_clear_text() {
     for tls in [PeerTls::Closes, PeerTls::Stalls, PeerTls::Talks] {
+        let stalls = matches!(tls, PeerTls::Stalls);
         let peer = peer(tls).await;
-        let mut connection = open(&target(&peer, Security::Opportunistic)).await.unwrap();
+        let mut target = target(&peer, Security::Opportunistic);
+        if stalls {
+            target.timeouts.tls = SHORT;
+        }
+        let mut connection = open(&target).await.unwrap();
         assert_eq!(connection.remote().encryption, None);
         assert_eq!(peer.connections(), 2);
         let verdicts = send(&mut connection, "Subject: x\r\n\r\nx\r\n").await;
@@ -114,7 +123,9 @@ async fn t1_t3_t6_required_tls_that_does_not_work_is_an_error() {
     ] {
         for security in [Security::Required, Security::Verified] {
             let peer = peer(tls.clone()).await;
-            assert!(open(&target(&peer, security)).await.is_err());
+            let mut target = target(&peer, security);
+            target.timeouts.tls = SHORT;
+            assert!(open(&target).await.is_err());
             assert_eq!(peer.connections(), 1);
         }
     }
@@ -315,8 +326,10 @@ async fn silence_and_closed_ports_are_errors_in_time() {
         ..Behaviour::default()
     })
     .await;
-    let error = open(&target(&peer, Security::Clear)).await.err().unwrap();
-    assert_eq!(error.to_string(), "the server was silent for 700ms");
+    let mut silent = target(&peer, Security::Clear);
+    silent.timeouts.greeting = SHORT;
+    let error = open(&silent).await.err().unwrap();
+    assert_eq!(error.to_string(), "the server was silent for 200ms");
 
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut closed = target(&peer, Security::Clear);
@@ -340,7 +353,9 @@ async fn b27_a_lost_reply_to_the_content_is_unconfirmed() {
             ..Behaviour::default()
         })
         .await;
-        let mut connection = open(&target(&peer, Security::Clear)).await.unwrap();
+        let mut target = target(&peer, Security::Clear);
+        target.timeouts.data_reply = SHORT;
+        let mut connection = open(&target).await.unwrap();
         let verdicts = send(&mut connection, "x\r\n").await;
         assert_eq!(verdicts, [Verdict::Unconfirmed]);
         assert!(!connection.is_ready());

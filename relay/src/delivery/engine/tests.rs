@@ -599,7 +599,7 @@ async fn a_stop_does_not_wait_for_a_silent_server_longer_than_the_grace() {
     let silent = rule(|_, line| (line == "connect").then_some(Answer::Silence));
     let peer = Peer::start(silent).await;
     let text = configuration(peer.port(), None, "")
-        .replace("greeting: 2s", "greeting: 1h")
+        .replace("greeting: 10s", "greeting: 1h")
         .replace("dns:", "limits: {shutdownGrace: 100ms}, dns:");
     let relay = Relay::start(&text);
     relay.submit(None, &["to@[127.0.0.1]"], TEXT).await;
