@@ -251,15 +251,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Whether a mail exchanger turned out to be this relay, as behind its own Service's address
-    /// (case M12): mail would go round for ever.
+    /// Whether a mail exchanger turned out to be this relay.
     fn is_loop(&self, hop: &Hop, address: IpAddr, connection: &Connection) -> bool {
         let config = &self.snapshot.config;
         let name = &connection.client().capabilities().name;
         let permitted = &config.delivery.permitted_networks;
-        hop.smarthost.is_none()
-            && name.eq_ignore_ascii_case(&config.hostname)
-            && !permitted.iter().any(|network| network.contains(address))
+        hop.smarthost.is_none() && plan::is_loop(name, &config.hostname, address, permitted)
     }
 
     /// Sends to all open recipients over one connection, in as many transactions as it takes; gives

@@ -36,7 +36,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Milliseconds until the next attempt after a fault of our own.
 const AFTER_FAULT: u64 = 3_600_000;
 /// KiB of content held by attempts at one time, over all; a message that does not fit waits.
-const CONTENT_KIB: u32 = 256 * 1024;
+const CONTENT_KIB: u32 = 128 * 1024;
 
 /// What all attempts share.
 pub(super) struct Engine {

@@ -139,6 +139,13 @@ pub(super) fn is_forbidden(
     special || is_own(address)
 }
 
+/// Whether a mail exchanger that calls itself `name` is this relay, as behind the address of its own
+/// Service (case M12), which no look at the pod's addresses shows. Mail would go round for ever.
+pub(super) fn is_loop(name: &str, own: &str, address: IpAddr, permitted: &[Cidr]) -> bool {
+    let bare = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
+    bare(name) == bare(own) && !permitted.iter().any(|network| network.contains(address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +201,22 @@ mod tests {
             let address = text.parse().unwrap();
             let forbidden = is_forbidden(address, &permitted, |address| address == own);
             assert_eq!(forbidden, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn m12_a_server_with_our_own_name_is_a_loop_unless_its_network_is_permitted() {
+        let permitted: Vec<Cidr> = vec!["10.0.0.0/8".parse().unwrap()];
+        let rows = [
+            ("Relay.Example.", "192.0.2.1", true),
+            ("relay.example", "10.1.2.3", false),
+            ("mx.relay.example", "192.0.2.1", false),
+            ("", "192.0.2.1", false),
+        ];
+        for (name, address, expected) in rows {
+            let address = address.parse().unwrap();
+            let found = is_loop(name, "relay.example", address, &permitted);
+            assert_eq!(found, expected, "{name} {address}");
         }
     }
 
