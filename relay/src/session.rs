@@ -2,8 +2,9 @@
 //! `relay_smtp::server`.
 //!
 //! Everything that has arrived is worked through before anything is written, so that a pipelined
-//! batch costs one read and one write. A session holds [`READ`] octets of input, the line limit and
-//! reply limit of the state machine, and its share of `limits.receivingBytes`.
+//! batch costs one read and one write. A session holds [`READ`] octets of input ([`READ_MESSAGE`] in a
+//! large message), the line and reply limits of the state machine, and its share of
+//! `limits.receivingBytes`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,8 @@ use events::Step;
 
 /// Octets read at a time.
 const READ: usize = 16 * 1024;
+/// Octets read at a time once a message has proved to be larger than that.
+const READ_MESSAGE: usize = 64 * 1024;
 /// A TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// What a client gets to read the last reply before its connection is closed under it.
@@ -184,7 +187,7 @@ impl Session {
                     return Ok(End::Closed);
                 }
                 Step::Read => {
-                    self.input.reserve(READ);
+                    self.widen();
                     tokio::select! {
                         biased;
                         read = read(stream, &mut self.input, self.limits.idle_timeout.get()) => {
@@ -199,6 +202,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Room to read into; what a large message needed is given back after it.
+    fn widen(&mut self) {
+        let room = if self.server.receiving() > 0 {
+            READ_MESSAGE
+        } else {
+            READ
+        };
+        if self.input.is_empty() && self.input.capacity() > 2 * room {
+            self.input = BytesMut::new();
+        }
+        self.input.reserve(room);
     }
 
     async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
