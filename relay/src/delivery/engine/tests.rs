@@ -395,6 +395,8 @@ async fn b27_a_lost_reply_to_the_content_is_retried_and_not_at_the_next_host() {
 async fn m8_m14_hosts_without_addresses_and_addresses_that_do_not_answer_are_skipped() {
     let dns = Dns::start(&[
         ("a.test", "MX", "5 missing.test"),
+        ("a.test", "MX", "7 dead.test"),
+        ("dead.test", "A", "127.0.0.9"),
         ("a.test", "MX", "10 mx.test"),
         ("mx.test", "A", "127.0.0.9"),
         ("mx.test", "A", "127.0.0.1"),
