@@ -141,12 +141,14 @@ impl Session {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 metrics.tls("in", "failed");
-                tracing::info!(%error, "TLS handshake failed");
+                let (listener, peer) = (&self.listener.name, self.peer);
+                tracing::info!(listener, %peer, %error, "TLS handshake failed");
                 return Err(error);
             }
             Err(_) => {
                 metrics.tls("in", "timeout");
-                tracing::info!("TLS handshake timed out");
+                let (listener, peer) = (&self.listener.name, self.peer);
+                tracing::info!(listener, %peer, "TLS handshake timed out");
                 return Err(io::ErrorKind::TimedOut.into());
             }
         };
