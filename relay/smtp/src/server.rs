@@ -40,6 +40,10 @@ pub const FLUSH_AT: usize = 16 * 1024;
 
 /// One session's state.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one session; an enum of their products would hide them"
+)]
 pub struct Server {
     settings: Settings,
     state: State,
