@@ -191,10 +191,4 @@ impl Metrics {
     pub fn leads(&self, leads: bool) {
         self.leader.record(u64::from(leads), &[]);
     }
-
-    /// Instruments that nobody reads.
-    #[cfg(test)]
-    pub(crate) fn unread() -> Self {
-        Self::new(&SdkMeterProvider::default())
-    }
 }

@@ -50,7 +50,10 @@ fn relay(spec: &Value) -> String {
 
 #[track_caller]
 fn refused(found: &str, expected: &str, spec: &Value) {
-    assert!(found.contains(expected), "{spec}\nsaid: {found:?}\nnot:  {expected}");
+    assert!(
+        found.contains(expected),
+        "{spec}\nsaid: {found:?}\nnot:  {expected}"
+    );
 }
 
 #[test]
@@ -102,37 +105,75 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
             listeners(json!([{"name": "a", "port": 25}, {"name": "b", "port": 10025}])),
             "also takes the one 10000 above it",
         ),
-        (listeners(json!([{"name": "a", "port": 8080}])), "choose another port"),
-        (listeners(json!([{"name": "health", "port": 25}])), "choose another name"),
-        (listeners(json!([{"name": "Big_Name", "port": 25}])), "a-z, 0-9 and hyphens"),
+        (
+            listeners(json!([{"name": "a", "port": 8080}])),
+            "choose another port",
+        ),
+        (
+            listeners(json!([{"name": "health", "port": 25}])),
+            "choose another name",
+        ),
+        (
+            listeners(json!([{"name": "Big_Name", "port": 25}])),
+            "a-z, 0-9 and hyphens",
+        ),
         (json!({"hostname": "mail"}), "must be a full host name"),
-        (json!({"hostname": "mail.example.com."}), "without a trailing dot"),
-        (json!({"hostname": "mail example.com"}), "must be a full host name"),
-        (json!({"clients": {"cidrs": ["10.0.0.1/33"]}}), "CIDR notation"),
-        (json!({"clients": {"namespaces": {"from": "Selector"}}}), "selector belongs to from: Selector"),
+        (
+            json!({"hostname": "mail.example.com."}),
+            "without a trailing dot",
+        ),
+        (
+            json!({"hostname": "mail example.com"}),
+            "must be a full host name",
+        ),
+        (
+            json!({"clients": {"cidrs": ["10.0.0.1/33"]}}),
+            "CIDR notation",
+        ),
+        (
+            json!({"clients": {"namespaces": {"from": "Selector"}}}),
+            "selector belongs to from: Selector",
+        ),
         (
             json!({"domains": {"namespaces": {"from": "All", "selector": {}}}}),
             "selector belongs to from: Selector",
         ),
         (
-            smarthost(json!({"host": "smtp.example", "tls": "None", "credentialsSecretRef": {"name": "x"}})),
+            smarthost(
+                json!({"host": "smtp.example", "tls": "None", "credentialsSecretRef": {"name": "x"}}),
+            ),
             "would send the password in clear text",
         ),
-        (smarthost(json!({"host": "smtp.example:587"})), "without port"),
+        (
+            smarthost(json!({"host": "smtp.example:587"})),
+            "without port",
+        ),
         (
             json!({"delivery": {"retry": {"initial": "2h"}}}),
             "initial (default 1m) must be at most maximum (default 1h)",
         ),
-        (json!({"delivery": {"retry": {"initial": "0s"}}}), "must be above 0"),
-        (json!({"delivery": {"permittedNetworks": ["all"]}}), "CIDR notation"),
-        (json!({"dns": {"servers": ["ns.example.com"]}}), "must be an IP address"),
+        (
+            json!({"delivery": {"retry": {"initial": "0s"}}}),
+            "must be above 0",
+        ),
+        (
+            json!({"delivery": {"permittedNetworks": ["all"]}}),
+            "CIDR notation",
+        ),
+        (
+            json!({"dns": {"servers": ["ns.example.com"]}}),
+            "must be an IP address",
+        ),
         (json!({"queue": {"size": "1Mi"}}), "at least 128Mi"),
         (json!({"queue": {"size": "many"}}), "at least 128Mi"),
         (
             json!({"queue": {"storage": "Ephemeral", "storageClassName": "fast"}}),
             "has no meaning with storage: Ephemeral",
         ),
-        (json!({"limits": {"messageSize": "1Gi"}}), "from 64Ki to 128Mi"),
+        (
+            json!({"limits": {"messageSize": "1Gi"}}),
+            "from 64Ki to 128Mi",
+        ),
     ];
     for (spec, expected) in rows {
         refused(&relay(&spec), expected, &spec);
@@ -143,28 +184,54 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
 fn a_relay_name_must_fit_its_service() {
     for name in ["1st", "a.b", &"a".repeat(46)] {
         let found = faults::<SmtpRelay>("SmtpRelay", name, &json!({}));
-        refused(&found, "metadata.name becomes the Service's name", &json!(name));
+        refused(
+            &found,
+            "metadata.name becomes the Service's name",
+            &json!(name),
+        );
     }
-    assert_eq!(faults::<SmtpRelay>("SmtpRelay", &"a".repeat(45), &json!({})), "");
+    assert_eq!(
+        faults::<SmtpRelay>("SmtpRelay", &"a".repeat(45), &json!({})),
+        ""
+    );
 }
 
 #[test]
 fn o22_what_a_claim_cannot_follow_is_refused() {
     let rows = [
-        (json!({}), json!({"queue": {"storage": "Ephemeral"}}), "queue.storage cannot be changed"),
+        (
+            json!({}),
+            json!({"queue": {"storage": "Ephemeral"}}),
+            "queue.storage cannot be changed",
+        ),
         (
             json!({"queue": {"storageClassName": "slow"}}),
             json!({"queue": {"storageClassName": "fast"}}),
             "queue.storageClassName cannot be changed",
         ),
-        (json!({"queue": {"size": "2Gi"}}), json!({}), "queue.size cannot shrink"),
-        (json!({}), json!({"queue": {"size": "512Mi"}}), "queue.size cannot shrink"),
+        (
+            json!({"queue": {"size": "2Gi"}}),
+            json!({}),
+            "queue.size cannot shrink",
+        ),
+        (
+            json!({}),
+            json!({"queue": {"size": "512Mi"}}),
+            "queue.size cannot shrink",
+        ),
     ];
     for (old, new, expected) in rows {
-        refused(&change_faults::<SmtpRelay>("SmtpRelay", &old, &new), expected, &new);
+        refused(
+            &change_faults::<SmtpRelay>("SmtpRelay", &old, &new),
+            expected,
+            &new,
+        );
     }
     let grown = json!({"queue": {"size": "2Gi", "storage": "Persistent"}});
-    assert_eq!(change_faults::<SmtpRelay>("SmtpRelay", &json!({}), &grown), "");
+    assert_eq!(
+        change_faults::<SmtpRelay>("SmtpRelay", &json!({}), &grown),
+        ""
+    );
 }
 
 #[test]
@@ -174,8 +241,19 @@ fn domains_are_lower_case_names_that_stay() {
     for good in ["shop.example", "a-b.xn--bcher-kva.example", "x.y.z.example"] {
         assert_eq!(domain(&spec(good)), "", "{good}");
     }
-    for bad in ["example", "Shop.example", "shop.example.", "-a.example", "shop..example", "sho p.example"] {
-        refused(&domain(&spec(bad)), "must be a lower-case domain name", &json!(bad));
+    for bad in [
+        "example",
+        "Shop.example",
+        "shop.example.",
+        "-a.example",
+        "shop..example",
+        "sho p.example",
+    ] {
+        refused(
+            &domain(&spec(bad)),
+            "must be a lower-case domain name",
+            &json!(bad),
+        );
     }
     let (old, new) = (spec("shop.example"), spec("bank.example"));
     let found = change_faults::<SendingDomain>("SendingDomain", &old, &new);
@@ -189,20 +267,36 @@ fn domains_are_lower_case_names_that_stay() {
 fn credentials_have_usable_names_that_stay() {
     let spec = |extra: Value| {
         let mut spec = json!({"relayRef": {"name": "outbox"}});
-        spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         spec
     };
     let credential = |spec: &Value| faults::<SmtpCredential>("SmtpCredential", "orders", spec);
-    assert_eq!(credential(&spec(json!({"username": "orders@shop", "secretName": "orders.smtp"}))), "");
+    assert_eq!(
+        credential(&spec(
+            json!({"username": "orders@shop", "secretName": "orders.smtp"})
+        )),
+        ""
+    );
     let rows = [
-        (json!({"username": "two words"}), "printable ASCII without spaces"),
-        (json!({"username": "bücher"}), "printable ASCII without spaces"),
+        (
+            json!({"username": "two words"}),
+            "printable ASCII without spaces",
+        ),
+        (
+            json!({"username": "bücher"}),
+            "printable ASCII without spaces",
+        ),
         (json!({"secretName": "Orders"}), "must be a Secret's name"),
     ];
     for (extra, expected) in rows {
         refused(&credential(&spec(extra.clone())), expected, &extra);
     }
-    let (old, new) = (spec(json!({"secretName": "a"})), spec(json!({"secretName": "b"})));
+    let (old, new) = (
+        spec(json!({"secretName": "a"})),
+        spec(json!({"secretName": "b"})),
+    );
     let found = change_faults::<SmtpCredential>("SmtpCredential", &old, &new);
     refused(&found, "secretName cannot be changed", &new);
 }

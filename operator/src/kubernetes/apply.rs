@@ -104,8 +104,29 @@ impl<K> Owned for K where
 /// Applies objects, and remembers at which resource version each was last in order.
 #[derive(Default)]
 pub struct Applier {
-    /// By kind, namespace and name: digest and resource version. One entry per owned object.
-    seen: Mutex<HashMap<(String, String, String), (String, String)>>,
+    /// By kind, namespace and name. One entry per owned object.
+    seen: Mutex<HashMap<Key, Seen>>,
+}
+
+/// Kind, namespace and name.
+type Key = (String, String, String);
+
+/// An object right after it was applied. The API server writes some values in another form than
+/// they were sent in (`1000m` as `1`), which is no difference to be applied again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    digest: String,
+    version: Option<String>,
+    /// Changes with the spec only; kinds without a spec of their own have none.
+    generation: Option<i64>,
+}
+
+fn key<K: Owned>(object: &K) -> Key {
+    (
+        K::kind(&()).into_owned(),
+        object.namespace().unwrap_or_default(),
+        object.name_any(),
+    )
 }
 
 impl Applier {
@@ -145,15 +166,10 @@ impl Applier {
         let mut value = wanted(desired).map_err(serialise)?;
         let digest = digest_of(&value);
         annotate(&mut value, &digest);
-        let key = (kind.clone(), namespace.clone(), name.clone());
-        if let Some(live) = live {
-            let version = live.resource_version().unwrap_or_default();
-            let in_order = self.seen.lock().get(&key) == Some(&(digest.clone(), version.clone()));
-            // Content is not part of the digest, so it is compared in any case.
-            let live_value = serde_json::to_value(live).map_err(serialise)?;
-            if covers(&live_value, &value) || (in_order && same_content(&live_value, &value)) {
-                return Ok(Outcome::Unchanged);
-            }
+        if let Some(live) = live
+            && self.is_in_order(live, &value, &digest).map_err(serialise)?
+        {
+            return Ok(Outcome::Unchanged);
         }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &parameters, &Patch::Apply(&value)).await;
@@ -170,13 +186,50 @@ impl Applier {
             applied => applied,
         };
         let written: K = written.map_err(refused)?;
-        let version = written.resource_version().unwrap_or_default();
-        self.seen.lock().insert(key, (digest, version));
+        let seen = Seen {
+            digest,
+            version: written.resource_version(),
+            generation: written.meta().generation,
+        };
+        self.seen.lock().insert(key(desired), seen);
         Ok(if live.is_some() {
             Outcome::Changed
         } else {
             Outcome::Created
         })
+    }
+
+    /// Whether applying `desired` would send anything, as far as `live` shows.
+    pub fn differs<K: Owned>(&self, desired: &K, live: &K) -> bool {
+        let Ok(mut value) = wanted(desired) else {
+            return true;
+        };
+        let digest = digest_of(&value);
+        annotate(&mut value, &digest);
+        !self.is_in_order(live, &value, &digest).unwrap_or(false)
+    }
+
+    /// Either everything is as wanted, or it is as the API server made of what was wanted.
+    fn is_in_order<K: Owned>(
+        &self,
+        live: &K,
+        desired: &Value,
+        digest: &str,
+    ) -> Result<bool, serde_json::Error> {
+        let live_value = serde_json::to_value(live)?;
+        if covers(&live_value, desired) {
+            return Ok(true);
+        }
+        let seen = self.seen.lock().get(&key(live)).cloned();
+        let Some(seen) = seen.filter(|seen| seen.digest == digest) else {
+            return Ok(false);
+        };
+        let same_version = seen.version == live.resource_version();
+        let same_spec = seen.generation.is_some()
+            && seen.generation == live.meta().generation
+            && contains(&live_value["metadata"], &desired["metadata"]);
+        // Content is not part of the digest, so it is compared in any case.
+        Ok((same_version || same_spec) && same_content(&live_value, desired))
     }
 
     /// Deletes an object by name; one that is gone already is no error. The preconditions see to it
@@ -185,9 +238,7 @@ impl Applier {
         let kind = K::kind(&()).into_owned();
         let name = live.name_any();
         let namespace = live.namespace().unwrap_or_default();
-        self.seen
-            .lock()
-            .remove(&(kind.clone(), namespace.clone(), name.clone()));
+        self.seen.lock().remove(&key(live));
         let parameters =
             kube::api::DeleteParams::background().preconditions(kube::api::Preconditions {
                 uid: live.uid(),
@@ -218,16 +269,6 @@ fn same_owner<K: Resource>(desired: &K, live: &K) -> bool {
     live.owner_references()
         .iter()
         .any(|other| other.uid == owner.uid)
-}
-
-/// Whether applying `desired` would send anything, as far as `live` shows.
-pub fn differs<K: Owned>(desired: &K, live: &K) -> bool {
-    let (Ok(mut desired), Ok(live)) = (wanted(desired), serde_json::to_value(live)) else {
-        return true;
-    };
-    let digest = digest_of(&desired);
-    annotate(&mut desired, &digest);
-    !covers(&live, &desired)
 }
 
 /// What is sent. A field that is left out stays as somebody else set it, so one that contradicts

@@ -20,7 +20,7 @@ use super::validate::Tls;
 use super::{RelayError, drain, refresh, rollout};
 use crate::certificates::Reissue;
 use crate::context::Context;
-use crate::kubernetes::apply::{Outcome, Owned, differs};
+use crate::kubernetes::apply::{Outcome, Owned};
 use crate::render::{Rendered, Violation};
 
 /// What is in force. Made here alone.
@@ -129,7 +129,7 @@ async fn apply_workload(
             differs: shard
                 .deployment
                 .as_ref()
-                .is_some_and(|live| differs(&objects.deployment, live.as_ref())),
+                .is_some_and(|live| context.applier.differs(&objects.deployment, live.as_ref())),
             ready: shard.is_ready(),
         })
         .collect();
@@ -225,10 +225,10 @@ async fn let_go(
     shard: &Shard,
     objects: &ShardObjects,
 ) -> Result<Option<String>, RelayError> {
-    match drain::step(shard, Timestamp::now()) {
+    match drain::step(shard, found.relay.spec.storage(), Timestamp::now()) {
         drain::Step::Leave => {
-            leave_service(context, shard).await?;
-            Ok(Some("it has just left the Service".to_owned()))
+            leave_service(context, shard, objects).await?;
+            Ok(Some("it leaves the Service".to_owned()))
         }
         drain::Step::Wait(why) => Ok(Some(why)),
         drain::Step::Revive => {
@@ -250,21 +250,26 @@ async fn let_go(
     }
 }
 
-/// Takes a shard's pod out of the Service.
-pub(super) async fn leave_service(context: &Context, shard: &Shard) -> Result<(), RelayError> {
-    let Some(pod) = &shard.pod else {
-        return Ok(());
-    };
-    let since = Timestamp::now().as_second().to_string();
-    patch_pod(
-        context,
-        pod,
-        &json!({
+/// Takes a shard's pod out of the Service, and starts it anew outside where its queue survives that.
+pub(super) async fn leave_service(
+    context: &Context,
+    shard: &Shard,
+    objects: &ShardObjects,
+) -> Result<(), RelayError> {
+    if let Some(pod) = &shard.pod
+        && pod.labels().get(ACCEPTING_LABEL).map(String::as_str) == Some("true")
+    {
+        let since = Timestamp::now().as_second().to_string();
+        let metadata = json!({
             "labels": {ACCEPTING_LABEL: "false"},
             "annotations": {DRAINING_SINCE_ANNOTATION: since},
-        }),
-    )
-    .await
+        });
+        patch_pod(context, pod, &metadata).await?;
+    }
+    if objects.claim.is_some() {
+        apply(context, &objects.deployment, shard.deployment.as_deref()).await?;
+    }
+    Ok(())
 }
 
 /// Removes a shard in which nothing waits.

@@ -2,7 +2,7 @@
 
 mod files;
 mod network;
-mod workload;
+pub(super) mod workload;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -78,15 +78,10 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
     let workload = rendered.map(|rendered| Workload {
         config: files::config(relay, &rendered),
         buckets: files::buckets(relay, &rendered),
-        // Shards that are to go keep their form until they have delivered what they hold.
         shards: found
             .shards
             .iter()
-            .map(|shard| ShardObjects {
-                index: shard.index,
-                claim: claim(relay, shard.index),
-                deployment: workload::deployment(relay, shard.index, settings),
-            })
+            .map(|shard| shard_objects(relay, shard.index, settings))
             .collect(),
         rendered,
     });
@@ -101,6 +96,17 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
         tls,
         reissued,
         renew_at,
+    }
+}
+
+/// What shard `index` is made of. One that is to go is out of the Service; all are once the relay is
+/// being deleted.
+pub(super) fn shard_objects(relay: &SmtpRelay, index: i32, settings: &Settings) -> ShardObjects {
+    let accepting = index < relay.spec.replicas && relay.metadata.deletion_timestamp.is_none();
+    ShardObjects {
+        index,
+        claim: claim(relay, index),
+        deployment: workload::deployment(relay, index, settings, accepting),
     }
 }
 

@@ -15,7 +15,7 @@ use operator_api::conditions::{self as types, reason};
 use operator_api::names;
 
 use super::dereference::{self, Found, Shard};
-use super::{RelayError, apply, drain, key};
+use super::{RelayError, apply, build, drain, key};
 use crate::conditions::{self, Verdict};
 use crate::context::Context;
 use crate::kubernetes::{events, finalizer, status};
@@ -66,11 +66,12 @@ async fn drain_all(
     let mut waiting = Vec::new();
     for shard in &found.shards {
         let name = names::shard(&found.key.1, shard.index);
-        match drain::step(shard, now) {
+        match drain::step(shard, found.relay.spec.storage(), now) {
             drain::Step::Remove => apply::remove_shard(context, shard).await?,
             drain::Step::Leave if !expired => {
-                apply::leave_service(context, shard).await?;
-                waiting.push(format!("{name}: it has just left the Service"));
+                let objects = build::shard_objects(&found.relay, shard.index, &context.settings);
+                apply::leave_service(context, shard, &objects).await?;
+                waiting.push(format!("{name}: it leaves the Service"));
             }
             drain::Step::Wait(why) if !expired => waiting.push(format!("{name}: {why}")),
             // Nobody would start it again, and waiting for it shows nothing new.

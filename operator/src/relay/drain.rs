@@ -1,23 +1,30 @@
 //! How a shard goes: out of the Service, until its queue is empty, and only then away. Pure.
 //!
+//! Connections outlive a Service's endpoints, so a pod that was in the Service may get mail as long
+//! as it runs. A shard with a claim is therefore restarted outside the Service: its new pod never
+//! had a client, and its queue, once empty, stays empty. A queue on the pod's own disk would not
+//! survive the restart; there a settling time has to do.
+//!
 //! A claim is marked as drained before its Deployment goes, so that an operator that is stopped in
 //! between knows afterwards that nothing waits there. Without the mark and without a pod, nobody can
 //! say, and the shard is started again to deliver what it may hold.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator_api::Storage;
 use operator_api::names::{ACCEPTING_LABEL, DRAINED_ANNOTATION, DRAINING_SINCE_ANNOTATION};
 
+use super::build::workload::SINCE_BIRTH;
 use super::dereference::Shard;
 
-/// How long a shard must have been out of the Service, in seconds, before an empty queue counts:
-/// connections that were under way may still bring mail.
+/// How long a shard without a claim must have been out of the Service, in seconds, before an empty
+/// queue counts.
 const SETTLE: i64 = 10;
 
 /// What to do with a shard that is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Take its pod out of the Service.
+    /// Take its pod out of the Service; with a claim, start it anew outside.
     Leave,
     /// Nothing yet.
     Wait(String),
@@ -27,7 +34,7 @@ pub(super) enum Step {
     Remove,
 }
 
-pub(super) fn step(shard: &Shard, now: Timestamp) -> Step {
+pub(super) fn step(shard: &Shard, storage: Storage, now: Timestamp) -> Step {
     let drained = shard
         .claim
         .as_ref()
@@ -47,11 +54,13 @@ pub(super) fn step(shard: &Shard, now: Timestamp) -> Step {
     if pod.labels().get(ACCEPTING_LABEL).map(String::as_str) == Some("true") {
         return Step::Leave;
     }
-    let since: i64 = pod
-        .annotations()
-        .get(DRAINING_SINCE_ANNOTATION)
-        .and_then(|since| since.parse().ok())
-        .unwrap_or(i64::MAX);
+    let since = pod.annotations().get(DRAINING_SINCE_ANNOTATION);
+    let since = since.map_or("", String::as_str);
+    if storage == Storage::Persistent && since != SINCE_BIRTH {
+        return Step::Leave;
+    }
+    // A value that nobody can read counts from now on for ever: it is not ours.
+    let since: i64 = since.parse().unwrap_or(i64::MAX);
     match &shard.report {
         None => Step::Wait("its pod is not running yet".into()),
         Some(Err(error)) => Step::Wait(format!("its queue is not known: {error}")),
@@ -126,41 +135,47 @@ mod tests {
             report,
         };
         let wait = |step: &Step| matches!(step, Step::Wait(_));
+        let persistent = |shard: &Shard| step(shard, Storage::Persistent, now);
         let in_service = shard(deployment(), claim(false), pod("true", 0), Some(report(0)));
-        assert_eq!(step(&in_service, now), Step::Leave);
+        assert_eq!(persistent(&in_service), Step::Leave);
+        let old_pod = shard(deployment(), claim(false), pod("false", 7), Some(report(0)));
+        assert_eq!(persistent(&old_pod), Step::Leave);
         let full = shard(deployment(), claim(false), pod("false", 0), Some(report(3)));
         assert_eq!(
-            step(&full, now),
+            persistent(&full),
             Step::Wait("3 messages wait for delivery".into())
         );
-        let fresh = shard(
-            deployment(),
-            claim(false),
-            pod("false", 995),
-            Some(report(0)),
-        );
-        assert!(wait(&step(&fresh, now)));
-        let empty = shard(
-            deployment(),
-            claim(false),
-            pod("false", 990),
-            Some(report(0)),
-        );
-        assert_eq!(step(&empty, now), Step::Remove);
+        let empty = shard(deployment(), claim(false), pod("false", 0), Some(report(0)));
+        assert_eq!(persistent(&empty), Step::Remove);
         let silent = shard(
             deployment(),
             claim(false),
             pod("false", 0),
             Some(Err("refused".into())),
         );
-        assert!(wait(&step(&silent, now)));
+        assert!(wait(&persistent(&silent)));
         let podless = shard(deployment(), claim(false), None, None);
-        assert!(wait(&step(&podless, now)));
+        assert!(wait(&persistent(&podless)));
         let interrupted = shard(None, claim(true), None, None);
-        assert_eq!(step(&interrupted, now), Step::Remove);
+        assert_eq!(persistent(&interrupted), Step::Remove);
         let orphan = shard(None, claim(false), None, None);
-        assert_eq!(step(&orphan, now), Step::Revive);
+        assert_eq!(persistent(&orphan), Step::Revive);
         let never_ran = shard(deployment(), None, None, None);
-        assert_eq!(step(&never_ran, now), Step::Remove);
+        assert_eq!(persistent(&never_ran), Step::Remove);
+    }
+
+    #[test]
+    fn a_queue_without_a_claim_settles_before_it_counts_as_empty() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let shard = |since| Shard {
+            index: 0,
+            deployment: Some(Arc::new(Deployment::default())),
+            claim: None,
+            pod: pod("false", since),
+            report: Some(report(0)),
+        };
+        let ephemeral = |since| step(&shard(since), Storage::Ephemeral, now);
+        assert!(matches!(ephemeral(995), Step::Wait(_)));
+        assert_eq!(ephemeral(990), Step::Remove);
     }
 }

@@ -188,7 +188,14 @@ async fn tell_issued(context: &Context, found: &Found, reissued: &[(&str, Reissu
         .collect();
     let note = format!("issued certificates for: {}", parts.join(", "));
     let relay = found.relay.as_ref();
-    events::normal(&context.recorder, relay, "CertificateIssued", "Issue", &note).await;
+    events::normal(
+        &context.recorder,
+        relay,
+        "CertificateIssued",
+        "Issue",
+        &note,
+    )
+    .await;
 }
 
 /// Domains and credentials say `Programmed` when their relay's shards run them.

@@ -156,7 +156,7 @@ pub struct Dns {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 53)))]
     #[x_kube(
-        validation = Rule::new("self.all(server, isIP(server) || (server.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(server.split(':')[0])) || (server.matches('^[[][0-9A-Fa-f:.]+[]]:[0-9]{1,5}$') && isIP(server.substring(1, server.lastIndexOf(']')))))")
+        validation = Rule::new(r"self.all(server, isIP(server) || (server.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(server.split(':')[0])) || (server.matches('^\\[[0-9A-Fa-f:.]+\\]:[0-9]{1,5}$') && isIP(server.substring(1, server.lastIndexOf(']')))))")
             .message("each entry must be an IP address, or address:port such as 192.0.2.1:5353 or [2001:db8::1]:53")
     )]
     pub servers: Vec<String>,

@@ -125,3 +125,49 @@ fn a_rolling_update_that_somebody_set_is_unset_by_name() {
     let value = wanted(&desired).unwrap();
     assert_eq!(value["spec"]["strategy"].get("rollingUpdate"), Some(&Value::Null));
 }
+
+/// A Deployment as the server shows it: the CPU is written in another form than it was sent in.
+fn deployment(cpu: &str, generation: i64, version: &str, digest: Option<&str>) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "outbox-0",
+            "namespace": "mail",
+            "generation": generation,
+            "resourceVersion": version,
+            "annotations": digest.map(|digest| json!({APPLIED_ANNOTATION: digest})),
+        },
+        "spec": {
+            "selector": {},
+            "template": {"spec": {"containers": [
+                {"name": "relay", "resources": {"requests": {"cpu": cpu}}}]}},
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_value_that_the_server_writes_in_another_form_is_applied_once() {
+    use k8s_openapi::api::apps::v1::Deployment;
+    let (client, mut server) = pair();
+    let applier = Applier::default();
+    let mut desired: Deployment =
+        serde_json::from_value(deployment("1000m", 0, "", None)).unwrap();
+    desired.metadata.generation = None;
+    desired.metadata.resource_version = None;
+    let digest = digest_of(&wanted(&desired).unwrap());
+    let read = |generation, version| -> Deployment {
+        serde_json::from_value(deployment("1", generation, version, Some(&digest))).unwrap()
+    };
+    // A new process does not know yet, and asks once.
+    assert!(applier.differs(&desired, &read(3, "7")));
+    let script = async {
+        answer(&mut server, "PATCH", "/deployments/outbox-0", 200, json!(read(3, "7"))).await;
+    };
+    let live = read(3, "7");
+    let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, Some(&live)), script);
+    outcome.unwrap();
+    // The status has changed since, the spec has not.
+    assert!(!applier.differs(&desired, &read(3, "9")));
+    assert!(applier.differs(&desired, &read(4, "10")));
+}

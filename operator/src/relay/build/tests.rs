@@ -63,7 +63,10 @@ fn full() -> SmtpRelay {
 #[test]
 fn the_objects_of_an_empty_spec_are_as_recorded() {
     let relay = relay(json!({}));
-    insta::assert_yaml_snapshot!("deployment", workload::deployment(&relay, 0, &settings()));
+    insta::assert_yaml_snapshot!(
+        "deployment",
+        workload::deployment(&relay, 0, &settings(), true)
+    );
     insta::assert_yaml_snapshot!("claim", workload::claim(&relay, 0));
     insta::assert_yaml_snapshot!("service_account", workload::service_account(&relay));
     insta::assert_yaml_snapshot!("service", network::service(&relay));
@@ -74,7 +77,10 @@ fn the_objects_of_an_empty_spec_are_as_recorded() {
 #[test]
 fn the_objects_of_a_full_spec_are_as_recorded() {
     let relay = full();
-    insta::assert_yaml_snapshot!("full_deployment", workload::deployment(&relay, 1, &settings()));
+    insta::assert_yaml_snapshot!(
+        "full_deployment",
+        workload::deployment(&relay, 1, &settings(), true)
+    );
     insta::assert_yaml_snapshot!("full_claim", workload::claim(&relay, 1));
     insta::assert_yaml_snapshot!("full_service", network::service(&relay));
     insta::assert_yaml_snapshot!("full_network_policy", network::policy(&relay, &settings()));
@@ -83,7 +89,8 @@ fn the_objects_of_a_full_spec_are_as_recorded() {
 #[test]
 fn o18_containers_listen_above_1024_and_the_service_shows_the_usual_ports() {
     let relay = relay(json!({}));
-    let deployment = serde_json::to_value(workload::deployment(&relay, 0, &settings())).unwrap();
+    let deployment =
+        serde_json::to_value(workload::deployment(&relay, 0, &settings(), true)).unwrap();
     let ports = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
     for port in ports.as_array().unwrap() {
         assert!(port["containerPort"].as_i64().unwrap() > 1024, "{port}");
@@ -109,13 +116,19 @@ fn o4_only_objects_of_the_same_namespace_have_an_owner_and_claims_have_none() {
 
 #[test]
 fn o21_a_claim_carries_nothing_that_changes_between_versions() {
-    let labels = workload::claim(&relay(json!({})), 0).metadata.labels.unwrap();
-    assert!(!labels.contains_key("app.kubernetes.io/version"), "{labels:?}");
+    let labels = workload::claim(&relay(json!({})), 0)
+        .metadata
+        .labels
+        .unwrap();
+    assert!(
+        !labels.contains_key("app.kubernetes.io/version"),
+        "{labels:?}"
+    );
 }
 
 #[test]
 fn o23_a_volume_is_never_wanted_by_two_pods_at_once() {
-    let deployment = workload::deployment(&relay(json!({})), 0, &settings());
+    let deployment = workload::deployment(&relay(json!({})), 0, &settings(), true);
     let strategy = deployment.spec.unwrap().strategy.unwrap();
     assert_eq!(strategy.type_.as_deref(), Some("Recreate"));
 }
@@ -130,7 +143,21 @@ fn no_policy_is_made_where_it_is_switched_off() {
 fn an_ephemeral_queue_has_no_claim() {
     let relay = relay(json!({"queue": {"storage": "Ephemeral", "size": "2Gi"}}));
     assert!(super::claim(&relay, 0).is_none());
-    let deployment = serde_json::to_value(workload::deployment(&relay, 0, &settings())).unwrap();
+    let deployment =
+        serde_json::to_value(workload::deployment(&relay, 0, &settings(), true)).unwrap();
     let volume = &deployment["spec"]["template"]["spec"]["volumes"][1];
     assert_eq!(volume["emptyDir"]["sizeLimit"], "2Gi");
+}
+
+#[test]
+fn a_shard_that_is_to_go_has_pods_outside_the_service() {
+    let relay = relay(json!({"replicas": 1}));
+    let labels = |index| {
+        let objects = super::shard_objects(&relay, index, &settings());
+        let template = objects.deployment.spec.unwrap().template;
+        template.metadata.unwrap().labels.unwrap()["mailrelay.dev/accepting"].clone()
+    };
+    assert_eq!([labels(0), labels(1)], ["true", "false"]);
+    let selector = network::service(&relay).spec.unwrap().selector.unwrap();
+    assert_eq!(selector["mailrelay.dev/accepting"], "true");
 }

@@ -14,7 +14,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use operator_api::names::{self, ACCEPTING_LABEL, BUCKET_ENTRY, RELAY_LABEL, SHARD_LABEL};
+use operator_api::names::{
+    self, ACCEPTING_LABEL, BUCKET_ENTRY, DRAINING_SINCE_ANNOTATION, RELAY_LABEL, SHARD_LABEL,
+};
 use operator_api::{PodTemplate, SmtpRelay, Storage};
 use relay_config::{BUCKETS, MAIN_FILE, bucket_file};
 
@@ -32,6 +34,8 @@ const FILE_MODE: i32 = 0o440;
 const TERMINATION_GRACE: i64 = 60;
 /// Size of a queue whose spec names none.
 const DEFAULT_QUEUE: &str = "1Gi";
+/// Value of the annotation of a pod that never was in the Service.
+pub(in crate::relay) const SINCE_BIRTH: &str = "0";
 /// Seconds that a relay gets to read a large queue back.
 const STARTUP_SECONDS: i32 = 600;
 
@@ -72,7 +76,14 @@ pub(super) fn claim(relay: &SmtpRelay, index: i32) -> PersistentVolumeClaim {
     }
 }
 
-pub(super) fn deployment(relay: &SmtpRelay, index: i32, settings: &Settings) -> Deployment {
+/// `accepting` is false for a shard that is to go: its pods are born outside the Service, so that
+/// an empty queue stays empty.
+pub(super) fn deployment(
+    relay: &SmtpRelay,
+    index: i32,
+    settings: &Settings,
+    accepting: bool,
+) -> Deployment {
     let name = names::shard(relay_name(relay), index);
     let mut meta = metadata(relay, name, "shard");
     let shard = (SHARD_LABEL.to_owned(), index.to_string());
@@ -95,7 +106,7 @@ pub(super) fn deployment(relay: &SmtpRelay, index: i32, settings: &Settings) -> 
                 match_labels: Some(selector.clone()),
                 match_expressions: None,
             },
-            template: pod(relay, index, selector, settings),
+            template: pod(relay, index, selector, settings, accepting),
             ..DeploymentSpec::default()
         }),
         status: None,
@@ -107,12 +118,17 @@ fn pod(
     index: i32,
     selector: BTreeMap<String, String>,
     settings: &Settings,
+    accepting: bool,
 ) -> PodTemplateSpec {
     let template = relay.spec.pod_template.clone().unwrap_or_default();
     let mut labels = template.labels.clone();
     labels.extend(labels::of_relay(relay_name(relay), "relay"));
     labels.extend(selector);
-    labels.insert(ACCEPTING_LABEL.to_owned(), "true".to_owned());
+    labels.insert(ACCEPTING_LABEL.to_owned(), accepting.to_string());
+    let mut annotations = template.annotations.clone();
+    if !accepting {
+        annotations.insert(DRAINING_SINCE_ANNOTATION.to_owned(), SINCE_BIRTH.to_owned());
+    }
     let pull_secrets = template
         .image_pull_secrets
         .iter()
@@ -123,7 +139,7 @@ fn pod(
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
-            annotations: filled(template.annotations.clone()),
+            annotations: filled(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {

@@ -169,8 +169,8 @@ fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
         );
     }
     // A domain or credential that is under way to the shards takes nothing from their readiness.
-    let first = first_failing(before)
-        .filter(|first| !(seen.was_ready && first.reason == reason::PENDING));
+    let first =
+        first_failing(before).filter(|first| !(seen.was_ready && first.reason == reason::PENDING));
     if let Some(first) = first {
         let reason = match first.reason {
             reason::PENDING => reason::PROGRESSING,

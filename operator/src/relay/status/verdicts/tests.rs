@@ -100,7 +100,13 @@ impl Row {
         }
         let words: Vec<String> = verdicts
             .iter()
-            .map(|verdict| format!("{}{}", if verdict.holds() { "" } else { "!" }, verdict.reason))
+            .map(|verdict| {
+                format!(
+                    "{}{}",
+                    if verdict.holds() { "" } else { "!" },
+                    verdict.reason
+                )
+            })
             .collect();
         words.join(" ")
     }
@@ -111,21 +117,38 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
     let healthy = Row::healthy;
     let starting = |version| shard(ShardPhase::Starting, false, version, None);
     let rows = [
-        (healthy(), "Accepted CertificateValid PersistentStorage Programmed Ready"),
         (
-            Row { shard: starting(false), with_volumes: false, ..healthy() },
+            healthy(),
+            "Accepted CertificateValid PersistentStorage Programmed Ready",
+        ),
+        (
+            Row {
+                shard: starting(false),
+                with_volumes: false,
+                ..healthy()
+            },
             "Accepted CertificateValid !ClaimPending !Pending !Progressing",
         ),
         (
-            Row { shard: shard(ShardPhase::Starting, true, true, None), ..healthy() },
+            Row {
+                shard: shard(ShardPhase::Starting, true, true, None),
+                ..healthy()
+            },
             "Accepted CertificateValid PersistentStorage Programmed !Progressing",
         ),
         (
-            Row { shard: shard(ShardPhase::Running, false, true, None), ..healthy() },
+            Row {
+                shard: shard(ShardPhase::Running, false, true, None),
+                ..healthy()
+            },
             "Accepted CertificateValid PersistentStorage !Pending !Progressing",
         ),
         (
-            Row { shard: shard(ShardPhase::Running, false, true, None), was_ready: true, ..healthy() },
+            Row {
+                shard: shard(ShardPhase::Running, false, true, None),
+                was_ready: true,
+                ..healthy()
+            },
             "Accepted CertificateValid PersistentStorage !Pending Ready",
         ),
         (
@@ -137,23 +160,39 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
             "Accepted CertificateValid PersistentStorage !ConfigurationRefused !ConfigurationRefused",
         ),
         (
-            Row { shard: shard(ShardPhase::Running, false, false, Some("refused")), ..healthy() },
+            Row {
+                shard: shard(ShardPhase::Running, false, false, Some("refused")),
+                ..healthy()
+            },
             "Accepted CertificateValid PersistentStorage !ShardUnreachable !ShardUnreachable",
         ),
         (
-            Row { spec: json!({"replicas": 0}), ..healthy() },
+            Row {
+                spec: json!({"replicas": 0}),
+                ..healthy()
+            },
             "Accepted CertificateValid PersistentStorage Programmed !ScaledToZero",
         ),
         (
-            Row { spec: json!({"queue": {"storage": "Ephemeral"}}), with_volumes: false, ..healthy() },
+            Row {
+                spec: json!({"queue": {"storage": "Ephemeral"}}),
+                with_volumes: false,
+                ..healthy()
+            },
             "Accepted CertificateValid !EphemeralStorage Programmed Ready",
         ),
         (
-            Row { refused_claims: vec!["outbox-queue-0: no".to_owned()], ..healthy() },
+            Row {
+                refused_claims: vec!["outbox-queue-0: no".to_owned()],
+                ..healthy()
+            },
             "Accepted CertificateValid !ClaimRefused Programmed Ready",
         ),
         (
-            Row { refused: Some(Violation::new(reason::SECRET_NOT_FOUND, "x")), ..healthy() },
+            Row {
+                refused: Some(Violation::new(reason::SECRET_NOT_FOUND, "x")),
+                ..healthy()
+            },
             "!SecretNotFound CertificateValid PersistentStorage !NotAccepted !SecretNotFound",
         ),
         (
@@ -167,7 +206,10 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
             "Accepted !CertificateExpired PersistentStorage !NotAccepted !CertificateExpired",
         ),
         (
-            Row { tls: Tls::Unused, ..healthy() },
+            Row {
+                tls: Tls::Unused,
+                ..healthy()
+            },
             "Accepted TlsNotUsed PersistentStorage Programmed Ready",
         ),
     ];
