@@ -234,7 +234,12 @@ fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
             relay.metadata.deletion_timestamp.is_some(),
             accepted,
         );
-        if changes.differ(reference, Some(fingerprint)) {
+        // Its last form is the same as the one before, so that only the cache tells that it is gone.
+        let gone = late
+            .0
+            .get()
+            .is_some_and(|caches| caches.relays.get(&reference).is_none());
+        if changes.differ(reference, (!gone).then_some(fingerprint)) {
             let key = (relay.namespace().unwrap_or_default(), relay.name_any());
             ask_attached(&asking, &late, &key);
         }
