@@ -75,7 +75,9 @@ fn show(message: &Message) {
     let sender = message.sender.as_ref().map_or("", |sender| sender.as_str());
     let mut text = format!("\n----- MAIL FROM:<{sender}>\n");
     for recipient in &message.recipients {
-        text.push_str(&format!("----- RCPT TO:<{recipient}>\n"));
+        text.push_str("----- RCPT TO:<");
+        text.push_str(recipient.as_str());
+        text.push_str(">\n");
     }
     text.push_str(&String::from_utf8_lossy(&message.content).replace('\r', ""));
     text.push_str("-----\n");

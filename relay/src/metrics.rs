@@ -55,26 +55,9 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Makes the instruments of `meter`.
     pub(crate) fn new(meter: &Meter) -> Self {
-        let counter = |name: &'static str, description: &'static str| {
-            meter
-                .u64_counter(name)
-                .with_description(description)
-                .build()
-        };
-        let gauge = |name: &'static str, description: &'static str| {
-            meter
-                .i64_up_down_counter(name)
-                .with_description(description)
-                .build()
-        };
-        let seconds = |name: &'static str, description: &'static str| {
-            meter
-                .f64_histogram(name)
-                .with_description(description)
-                .with_unit("s")
-                .with_boundaries(LATENCY_SECONDS.to_vec())
-                .build()
-        };
+        let counter = |name, description| counter(meter, name, description);
+        let gauge = |name, description| gauge(meter, name, description);
+        let seconds = |name, description| seconds(meter, name, description);
         Self {
             meter: meter.clone(),
             sessions: gauge("relay.sessions", "Client sessions that are open."),
@@ -285,7 +268,7 @@ impl Metrics {
                     .with_callback(move |observer| {
                         if let Some(context) = context.upgrade() {
                             read(&context, &mut |value, labels| {
-                                observer.observe(value, labels)
+                                observer.observe(value, labels);
                             });
                         }
                     })
@@ -350,6 +333,29 @@ impl Metrics {
             },
         );
     }
+}
+
+fn counter(meter: &Meter, name: &'static str, description: &'static str) -> Counter<u64> {
+    meter
+        .u64_counter(name)
+        .with_description(description)
+        .build()
+}
+
+fn gauge(meter: &Meter, name: &'static str, description: &'static str) -> UpDownCounter<i64> {
+    meter
+        .i64_up_down_counter(name)
+        .with_description(description)
+        .build()
+}
+
+fn seconds(meter: &Meter, name: &'static str, description: &'static str) -> Histogram<f64> {
+    meter
+        .f64_histogram(name)
+        .with_description(description)
+        .with_unit("s")
+        .with_boundaries(LATENCY_SECONDS.to_vec())
+        .build()
 }
 
 /// Reads values with their labels from the context.

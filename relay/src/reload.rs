@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// first may appear without any known file changing.
 const RETRY: Duration = Duration::from_secs(5);
 /// Between two readings of files whose metadata stays the same.
-const RECHECK: Duration = Duration::from_secs(60);
+const RECHECK: Duration = Duration::from_mins(1);
 /// A certificate that runs out within this many days is worth a warning.
 const EXPIRY_NOTICE_DAYS: i64 = 7;
 
@@ -240,4 +240,80 @@ fn stamp(path: &Path) -> Option<Stamp> {
         size: metadata.size(),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUNNING: &str = "version: 1\nrelay: a\nhostname: a.example\nlisteners:\n\
+        - {name: first, address: '127.0.0.1:2525', tls: None}\n\
+        - {name: second, address: '127.0.0.1:2587', tls: None}\n";
+
+    fn config(text: &str) -> Config {
+        let name = Path::new("relay.yaml");
+        let source = std::collections::BTreeMap::from([(name.to_path_buf(), text.into())]);
+        relay_config::parse_files(name, &source).unwrap().config
+    }
+
+    #[test]
+    fn only_what_a_restart_must_change_is_kept_and_named() {
+        let running = config(RUNNING);
+        let rows = [
+            (RUNNING.to_owned(), None),
+            (RUNNING.replace("hostname: a", "hostname: b"), None),
+            (
+                RUNNING.replace(
+                    "first, address: '127.0.0.1:2525', tls: None",
+                    "first, address: '127.0.0.1:2525', tls: None, clients: [10.0.0.0/8]",
+                ),
+                None,
+            ),
+            (
+                RUNNING.replace(":2587", ":2588"),
+                Some("listeners (names or addresses)"),
+            ),
+            (
+                RUNNING.replace("second", "third"),
+                Some("listeners (names or addresses)"),
+            ),
+            (format!("{RUNNING}queue: {{messages: 7}}\n"), Some("queue")),
+            (
+                format!("{RUNNING}health: {{address: '[::]:81'}}\n"),
+                Some("health.address"),
+            ),
+        ];
+        for (text, expected) in rows {
+            let mut next = config(&text);
+            let said = keep_what_needs_a_restart(&running, &mut next);
+            match expected {
+                None => assert_eq!(said, None, "{text}"),
+                Some(field) => {
+                    let said = said.unwrap();
+                    assert!(said.starts_with(&format!("{field}: changed")), "{said}");
+                    assert_eq!(next.listeners, running.listeners);
+                    assert_eq!(next.queue, running.queue);
+                    assert_eq!(next.health, running.health);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn listeners_in_another_order_stay_with_their_sockets() {
+        let running = config(RUNNING);
+        let mut next = config(
+            "version: 1\nrelay: a\nhostname: a.example\nlisteners:\n\
+            - {name: second, address: '127.0.0.1:2587', tls: None}\n\
+            - {name: first, address: '127.0.0.1:2525', tls: None, clients: [10.0.0.0/8]}\n",
+        );
+        assert_eq!(keep_what_needs_a_restart(&running, &mut next), None);
+        let names: Vec<_> = next
+            .listeners
+            .iter()
+            .map(|listener| &*listener.name)
+            .collect();
+        assert_eq!(names, ["first", "second"]);
+        assert_eq!(next.listeners[0].clients.len(), 1);
+    }
 }

@@ -259,3 +259,42 @@ fn credential(
         }),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIN: &str = "version: 1\nrelay: a\nhostname: a.example\nlisteners:\n\
+        - {name: first, address: '127.0.0.1:2525', tls: None}\n";
+
+    fn load(domains: &str, previous: Option<&Snapshot>) -> Snapshot {
+        let name = Path::new("relay.yaml");
+        let text = format!("{MAIN}domains:\n{domains}");
+        let source = std::collections::BTreeMap::from([(name.to_path_buf(), text.into())]);
+        let files = relay_config::parse_files(name, &source).unwrap();
+        Snapshot::build(files, previous).unwrap()
+    }
+
+    #[test]
+    fn a_domain_that_did_not_change_is_taken_over() {
+        let shop = "- {name: shop.example, senders: ['*']}\n";
+        let before = load(&format!("{shop}- {{name: b.example}}\n"), None);
+        let after = load(
+            &format!("{shop}- {{name: b.example, senders: [c/d]}}\n- {{name: new.example}}\n"),
+            Some(&before),
+        );
+        let same = |name: &str| Arc::ptr_eq(&before.domains[name], &after.domains[name]);
+        assert!(same("shop.example"));
+        assert!(!same("b.example"));
+        assert_eq!(after.domains["b.example"].senders, ["c/d"]);
+        assert_eq!(after.domains.len(), 3);
+        assert_ne!(before.hash, after.hash);
+    }
+
+    #[test]
+    fn no_private_key_stays_in_memory_as_text() {
+        let snapshot = load("- {name: shop.example}\n", None);
+        assert!(snapshot.config.domains.is_empty());
+        assert_eq!(snapshot.domains["shop.example"].name, "shop.example");
+    }
+}

@@ -4,6 +4,11 @@
 //! a line of the relay's log, a message at the receiver, an answer on a port. Names here
 //! (`shop.example`, `billing`) are none of the product's own, so that a swap would be caught.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is a failed test"
+)]
+
 #[path = "process/authority.rs"]
 mod authority;
 #[path = "process/client.rs"]

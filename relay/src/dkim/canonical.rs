@@ -228,9 +228,9 @@ mod tests {
 
     fn body_hash(pieces: &[&'static str]) -> Vec<u8> {
         let mut hasher = BodyHasher::new();
-        pieces
-            .iter()
-            .for_each(|piece| hasher.write(piece.as_bytes()));
+        for piece in pieces {
+            hasher.write(piece.as_bytes());
+        }
         hasher.finish().as_ref().to_vec()
     }
 

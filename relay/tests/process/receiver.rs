@@ -113,7 +113,7 @@ fn session(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let verb = line.get(..4).unwrap_or(&line).to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" => {
-                say("250-receiver.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 99999999")?
+                say("250-receiver.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 99999999")?;
             }
             "MAIL" if closed() => say("451 4.3.2 closed for the test")?,
             "MAIL" => {

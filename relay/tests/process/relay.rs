@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::authority::Authority;
 
 /// For anything that is waited for; far more than it takes, even on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const PASSWORD: &str = "blue-otter-42";
 pub(crate) const HOSTNAME: &str = "outbox.test";
@@ -185,7 +185,8 @@ impl Relay {
     /// All log lines so far as text.
     pub(crate) fn log_text(&self) -> String {
         let lines = self.log.lines.lock().unwrap();
-        lines.0.iter().map(|line| format!("{line}\n")).collect()
+        let lines: Vec<String> = lines.0.iter().map(Value::to_string).collect();
+        lines.join("\n")
     }
 
     /// The address that was bound for a field of the configuration.

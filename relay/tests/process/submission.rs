@@ -59,13 +59,13 @@ fn mail_over_starttls_and_implicit_tls_is_delivered_signed_and_completed() {
             .build();
         let reply = transport.send_raw(&envelope, content.as_bytes()).unwrap();
         assert_eq!(u16::from(reply.code()), 250);
-        let received = receiver.wait_for(|message| message.content.contains(subject));
-        assert_eq!(received.sender, "billing@shop.example");
+        let arrived = receiver.wait_for(|message| message.content.contains(subject));
+        assert_eq!(arrived.sender, "billing@shop.example");
         assert_eq!(
-            received.recipients,
+            arrived.recipients,
             ["ada@reader.example", "secret@reader.example"]
         );
-        let (headers, body) = received.content.split_once("\n\n").unwrap();
+        let (headers, body) = arrived.content.split_once("\n\n").unwrap();
         assert_eq!(body, "hello\n.\n..x\n");
         for name in [
             "Received: from",
