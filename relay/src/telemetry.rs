@@ -89,7 +89,7 @@ impl Telemetry {
             clippy::redundant_closure_for_method_calls,
             reason = "the method alone is not general enough over the metadata's lifetime"
         )]
-        let events = filter_fn(|metadata| metadata.is_event());
+        let events = filter_fn(tracing::Metadata::is_event);
         tracing_subscriber::registry()
             .with(logs.with_filter(filter(&variables)?.and(events)))
             .with(spans)
