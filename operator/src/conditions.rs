@@ -2,6 +2,9 @@
 //!
 //! `observedGeneration` is always set; `lastTransitionTime` changes only with the status.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use operator_api::conditions::{READY, reason};
@@ -127,6 +130,25 @@ pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
+/// Whether the condition of a type was found true for this very generation.
+pub fn held(conditions: &[Condition], kind: &str, generation: Option<i64>) -> bool {
+    find(conditions, kind).is_some_and(|condition| {
+        condition.status == "True" && condition.observed_generation == generation
+    })
+}
+
+/// How long to wait for a condition: a tenth of the time that it has not held, within `bounds`.
+pub fn patience(
+    conditions: &[Condition],
+    kind: &str,
+    bounds: &RangeInclusive<Duration>,
+    now: Timestamp,
+) -> Duration {
+    let since = find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);
+    let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    (lasted / 10).clamp(*bounds.start(), *bounds.end())
+}
+
 /// Verdicts whose status or reason differs from what the object showed: what Events tell of.
 pub fn transitions<'a>(
     existing: &'a [Condition],
@@ -169,6 +191,38 @@ mod tests {
         let first = merge(&[], &verdicts, Some(1), time(100));
         assert_eq!(merge(&first, &verdicts, Some(1), time(900)), first);
         assert_eq!(transitions(&first, &verdicts).count(), 0);
+    }
+
+    #[test]
+    fn patience_grows_with_the_time_that_a_condition_has_not_held() {
+        let bounds = Duration::from_secs(2)..=Duration::from_secs(60);
+        let since = merge(
+            &[],
+            &[Verdict::no("Programmed", "Pending", "")],
+            Some(1),
+            time(100),
+        );
+        for (now, seconds) in [(100, 2), (50, 2), (400, 30), (90_000, 60)] {
+            let wait = patience(&since, "Programmed", &bounds, time(now));
+            assert_eq!(wait, Duration::from_secs(seconds), "{now}");
+        }
+        assert_eq!(
+            patience(&[], "Programmed", &bounds, time(9)),
+            Duration::from_secs(2)
+        );
+    }
+
+    #[test]
+    fn what_held_for_an_older_generation_is_not_known_to_hold() {
+        let shown = merge(
+            &[],
+            &[Verdict::yes("Programmed", "Programmed", "")],
+            Some(1),
+            time(1),
+        );
+        assert!(held(&shown, "Programmed", Some(1)));
+        assert!(!held(&shown, "Programmed", Some(2)));
+        assert!(!held(&[], "Programmed", None));
     }
 
     #[test]

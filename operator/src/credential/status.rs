@@ -1,5 +1,6 @@
 //! What the credential shows: built from what was read and written, written only when it differs.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,10 +18,10 @@ use crate::kubernetes::{events, status};
 use crate::render::admission::Attached as _;
 use crate::render::{Digest, credential_entry};
 
-/// While the relay does not run the credential yet. Its changes trigger a reconcile too; this
-/// covers a configuration that came into force without the relay's status changing. Costs no
-/// request.
-const PENDING: Duration = Duration::from_secs(3);
+/// While the relay does not run the credential as it is. The relay's changes trigger a reconcile too;
+/// this covers a configuration that came into force without its status changing. Costs no request;
+/// a tenth of the time that it has lasted, within these bounds.
+const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
 
 pub(super) async fn run(
     credential: &SmtpCredential,
@@ -33,12 +34,17 @@ pub(super) async fn run(
         .data
         .as_ref()
         .and_then(|data| credential_entry(credential, data));
-    let programmed = entry.is_some_and(|entry| {
-        let digest = Digest::of(&entry);
-        context
-            .programmed
-            .has_credential(&credential.relay_key(), &entry.username, digest)
-    });
+    let known = context.programmed.has_credential(
+        &credential.relay_key(),
+        &credential.username(),
+        entry.as_ref().map(Digest::of),
+    );
+    let existing = credential.status.as_ref();
+    let existing = existing.map_or(&[][..], |status| &status.conditions);
+    // After a restart nothing is known until the shards have been asked; what was found before
+    // stands so long.
+    let programmed = known
+        .unwrap_or_else(|| conditions::held(existing, PROGRAMMED, credential.metadata.generation));
     let (desired, verdicts) = build(credential, judged, applied, programmed, now);
     tell(credential, context, applied, &verdicts).await;
     status::write(
@@ -49,8 +55,9 @@ pub(super) async fn run(
     )
     .await
     .map_err(|source| CredentialError::WriteStatus(Box::new(source)))?;
-    if judged.accepted.is_ok() && !programmed {
-        return Ok(Action::requeue(PENDING));
+    if judged.accepted.is_ok() && known != Some(true) {
+        let wait = conditions::patience(existing, PROGRAMMED, &PENDING, now);
+        return Ok(Action::requeue(wait));
     }
     Ok(Action::await_change())
 }

@@ -37,6 +37,8 @@ const MOST_KEYS: usize = 64;
 pub struct Keyring {
     /// By selector.
     pub keys: BTreeMap<String, StoredKey>,
+    /// Selectors of keys that are there no more, but left a trace.
+    pub spent: BTreeSet<String>,
 }
 
 /// One key of a Secret.
@@ -79,9 +81,13 @@ impl Keyring {
             };
             (selector.to_owned(), key)
         });
-        Self {
-            keys: keys.collect(),
-        }
+        let keys: BTreeMap<_, _> = keys.collect();
+        let traces = data.keys().filter_map(|entry| entry.strip_suffix(CREATED));
+        let spent = traces
+            .filter(|selector| !keys.contains_key(*selector))
+            .map(str::to_owned)
+            .collect();
+        Self { keys, spent }
     }
 
     /// The keys that sign, by selector.
@@ -146,7 +152,7 @@ pub fn plan(keyring: &Keyring, wanted: &Wanted<'_>, now: Timestamp) -> Plan {
             .collect();
         let chosen = wanted.algorithms.contains(&algorithm).then(|| {
             choose(&keys, wanted, algorithm).unwrap_or_else(|| {
-                let selector = next_selector(&keys, wanted, algorithm);
+                let selector = next_selector(keyring, wanted, algorithm);
                 plan.make.insert(selector.clone(), algorithm);
                 selector
             })
@@ -198,14 +204,11 @@ fn choose(
 }
 
 /// `<prefix>-r<n>` or `<prefix>-e<n>`, with the first number that was never used.
-fn next_selector(
-    keys: &BTreeMap<&str, &StoredKey>,
-    wanted: &Wanted<'_>,
-    algorithm: DkimAlgorithm,
-) -> String {
-    let former = wanted.former.iter().map(String::as_str);
-    let used = keys.keys().copied().chain(former);
-    let last = used
+fn next_selector(keyring: &Keyring, wanted: &Wanted<'_>, algorithm: DkimAlgorithm) -> String {
+    let last = [wanted.former, &keyring.spent]
+        .into_iter()
+        .flatten()
+        .chain(keyring.keys.keys())
         .filter_map(|selector| number(selector, wanted.prefix, algorithm))
         .max();
     let number = last.unwrap_or(0).saturating_add(1);
@@ -216,6 +219,14 @@ fn next_selector(
 fn number(selector: &str, prefix: &str, algorithm: DkimAlgorithm) -> Option<u32> {
     let rest = selector.strip_prefix(prefix)?.strip_prefix('-')?;
     rest.strip_prefix(letter(algorithm))?.parse().ok()
+}
+
+/// The algorithm that a selector of ours tells, for a key that cannot be read.
+pub fn algorithm_of(selector: &str) -> Option<DkimAlgorithm> {
+    let (prefix, _) = selector.rsplit_once('-')?;
+    [DkimAlgorithm::RsaSha256, DkimAlgorithm::Ed25519Sha256]
+        .into_iter()
+        .find(|algorithm| number(selector, prefix, *algorithm).is_some())
 }
 
 fn letter(algorithm: DkimAlgorithm) -> char {

@@ -1,5 +1,6 @@
 //! What the domain shows: built from what was read and written, written only when it differs.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::DomainError;
 use super::apply::Applied;
 use super::dereference::Seen;
-use super::keyring::{Keyring, StoredKey};
+use super::keyring::{self, Keyring, StoredKey};
 use super::records::{self, Answer};
 use super::validate::{self, Judged};
 use crate::conditions::{self, Verdict};
@@ -25,9 +26,10 @@ use crate::kubernetes::{events, status};
 use crate::render::admission::Attached as _;
 use crate::render::{Digest, domain_entry};
 
-/// While the relay does not run the domain yet. Its changes trigger a reconcile too; this covers a
-/// configuration that came into force without the relay's status changing. Costs no request.
-const PENDING: Duration = Duration::from_secs(3);
+/// While the relay does not run the domain as it is. The relay's changes trigger a reconcile too;
+/// this covers a configuration that came into force without its status changing. Costs no request;
+/// a tenth of the time that it has lasted, within these bounds.
+const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
 /// DNS is not looked at more often than this, whatever was scheduled.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -43,12 +45,17 @@ pub(super) async fn run(
         .data
         .as_ref()
         .and_then(|data| domain_entry(domain, data));
-    let programmed = entry.is_some_and(|entry| {
-        let digest = Digest::of(&entry);
-        context
-            .programmed
-            .has_domain(&domain.relay_key(), &entry.name, digest)
-    });
+    let known = context.programmed.has_domain(
+        &domain.relay_key(),
+        &domain.claim(),
+        entry.as_ref().map(Digest::of),
+    );
+    let existing = domain.status.as_ref();
+    let existing = existing.map_or(&[][..], |status| &status.conditions);
+    // After a restart nothing is known until the shards have been asked; what was found before
+    // stands so long.
+    let programmed =
+        known.unwrap_or_else(|| conditions::held(existing, PROGRAMMED, domain.metadata.generation));
     let (desired, verdicts) = build(domain, seen, judged, applied, programmed, now);
     tell(domain, context, applied, &verdicts).await;
     status::write(&context.client, domain, domain.status.as_ref(), &desired)
@@ -65,7 +72,8 @@ pub(super) async fn run(
     } else {
         Some(SHORTEST)
     };
-    let pending = (judged.accepted.is_ok() && !programmed).then_some(PENDING);
+    let pending = (judged.accepted.is_ok() && known != Some(true))
+        .then(|| conditions::patience(existing, PROGRAMMED, &PENDING, now));
     Ok([next_check, pending]
         .into_iter()
         .flatten()
@@ -183,7 +191,9 @@ fn keys(seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {
         .map_or(now, |time| time.0);
     let keys = keyring.keys.iter();
     keys.filter_map(|(selector, stored)| {
-        let algorithm = match stored.key.as_ref().ok()?.algorithm {
+        let known = stored.key.as_ref().ok().map(|key| key.algorithm);
+        // A damaged key is shown too, so that its selector is never used again.
+        let algorithm = match known.or_else(|| keyring::algorithm_of(selector))? {
             relay_config::DkimAlgorithm::RsaSha256 => DkimAlgorithm::RsaSha256,
             relay_config::DkimAlgorithm::Ed25519Sha256 => DkimAlgorithm::Ed25519Sha256,
         };

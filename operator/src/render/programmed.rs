@@ -47,26 +47,68 @@ impl Programmed {
         self.lock().remove(relay);
     }
 
-    /// Whether all shards of `relay` run exactly this entry for `domain`.
-    pub fn has_domain(&self, relay: &(String, String), domain: &str, entry: Digest) -> bool {
+    /// Whether all shards of `relay` run exactly this entry for `domain`; `None` while nothing is
+    /// known of the relay.
+    pub fn has_domain(
+        &self,
+        relay: &(String, String),
+        domain: &str,
+        entry: Option<Digest>,
+    ) -> Option<bool> {
         let relays = self.lock();
-        relays
-            .get(relay)
-            .and_then(|entries| entries.domains.get(domain))
-            == Some(&entry)
+        let known = relays.get(relay)?.domains.get(domain);
+        Some(known.is_some() && known == entry.as_ref())
     }
 
-    /// Whether all shards of `relay` run exactly this entry for `username`.
-    pub fn has_credential(&self, relay: &(String, String), username: &str, entry: Digest) -> bool {
+    /// Whether all shards of `relay` run exactly this entry for `username`; `None` while nothing is
+    /// known of the relay.
+    pub fn has_credential(
+        &self,
+        relay: &(String, String),
+        username: &str,
+        entry: Option<Digest>,
+    ) -> Option<bool> {
         let relays = self.lock();
-        relays
-            .get(relay)
-            .and_then(|entries| entries.credentials.get(username))
-            == Some(&entry)
+        let known = relays.get(relay)?.credentials.get(username);
+        Some(known.is_some() && known == entry.as_ref())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Entries>> {
         // The map is whole even if a holder panicked: each change is one call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_very_entry_in_force_is_programmed() {
+        let relay = ("mail".to_owned(), "outbox".to_owned());
+        let (old, new) = (Digest::of(&"old"), Digest::of(&"new"));
+        let programmed = Programmed::default();
+        assert_eq!(
+            programmed.has_domain(&relay, "shop.example", Some(old)),
+            None
+        );
+        let entries = Entries {
+            domains: BTreeMap::from([("shop.example".to_owned(), old)]),
+            credentials: BTreeMap::from([("shop.orders".to_owned(), new)]),
+        };
+        programmed.record(relay.clone(), entries);
+        let domain = |name, entry| programmed.has_domain(&relay, name, entry);
+        assert_eq!(domain("shop.example", Some(old)), Some(true));
+        assert_eq!(domain("shop.example", Some(new)), Some(false));
+        assert_eq!(domain("shop.example", None), Some(false));
+        assert_eq!(domain("bank.example", None), Some(false));
+        let credential = |entry| programmed.has_credential(&relay, "shop.orders", entry);
+        assert_eq!(credential(Some(new)), Some(true));
+        assert_eq!(credential(Some(old)), Some(false));
+        programmed.forget(&relay);
+        assert_eq!(
+            programmed.has_domain(&relay, "shop.example", Some(old)),
+            None
+        );
     }
 }

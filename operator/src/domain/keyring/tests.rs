@@ -189,3 +189,28 @@ fn strange_entries_are_passed_over() {
     assert_eq!(Keyring::read(&data).keys.len(), MOST_KEYS);
     assert!(signing(&data).is_empty());
 }
+
+#[test]
+fn a_damaged_key_that_is_deleted_gets_a_successor_with_another_selector() {
+    let (_, mut data) = step(&SecretData::new(), &[RsaSha256], "mail", &[], 0);
+    data.remove("mail-r1.pem");
+    let (plan, data) = step(&data, &[RsaSha256], "mail", &[], 1);
+    assert_eq!(
+        plan.make,
+        BTreeMap::from([("mail-r2".to_owned(), RsaSha256)])
+    );
+    assert_eq!(signing(&data), ["mail-r2"]);
+}
+
+#[test]
+fn a_selector_tells_the_algorithm() {
+    for (selector, expected) in [
+        ("mail-r1", Some(RsaSha256)),
+        ("my-mail-e12", Some(Ed25519Sha256)),
+        ("mail-x1", None),
+        ("mail-r", None),
+        ("mail", None),
+    ] {
+        assert_eq!(algorithm_of(selector), expected, "{selector}");
+    }
+}

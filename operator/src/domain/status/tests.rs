@@ -169,6 +169,7 @@ fn a_damaged_key_is_named_with_what_to_do() {
             .starts_with("entry mail-e1.pem of Secret web-dkim is no private key in PEM")
     );
     assert!(!ready.message.contains("hunter2"));
+    assert_eq!(status.keys[0].selector, "mail-e1");
 }
 
 #[test]
