@@ -73,8 +73,11 @@ impl Telemetry {
             ),
             None => None,
         };
-        let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-        let logs = match log_format(&variables, std::io::stderr().is_terminal())? {
+        let terminal = std::io::stderr().is_terminal();
+        let logs = tracing_subscriber::fmt::layer()
+            .with_ansi(terminal)
+            .with_writer(std::io::stderr);
+        let logs = match log_format(&variables, terminal)? {
             Format::Text => logs.boxed(),
             Format::Json => logs
                 .json()
