@@ -112,8 +112,14 @@ pub enum DkimAlgorithm {
 /// Who may send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.namespace != '*' || !has(self.credential)")
+        .message("namespace * means everybody; remove credential, or name a namespace")
+        .field_path(".credential")
+)]
 pub struct Sender {
-    /// Namespace of the SmtpCredentials.
+    /// Namespace of the SmtpCredentials, or `*`: everybody whom the relay lets in, including clients
+    /// that send without authentication from `spec.clients.cidrs` of the relay.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
 
@@ -132,8 +138,8 @@ pub struct SendingDomainStatus {
     pub observed_generation: Option<i64>,
 
     /// `Accepted`: the relay takes the domain. `KeysReady`: DKIM keys exist. `DnsVerified`: the
-    /// records were seen in DNS. `Programmed`: every shard of the relay runs them. `Ready`: mail
-    /// from the domain is accepted and signed.
+    /// records were seen in DNS. `Programmed`: every shard of the relay runs the domain; mail is
+    /// accepted and signed from then on, whatever DNS shows. `Ready`: all of these hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

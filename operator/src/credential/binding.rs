@@ -114,13 +114,12 @@ pub fn ensure(
         text.parse::<ScramVerifier>()
             .is_ok_and(|known| known.matches(&password))
     });
-    let verifier = match verifier {
-        Some(verifier) => verifier,
-        None => {
-            let salt = random::<SALT_OCTETS>()?;
-            let iterations = ScramVerifier::GENERATED_ITERATIONS;
-            ScramVerifier::derive(&password, &salt, iterations).to_string()
-        }
+    let verifier = if let Some(verifier) = verifier {
+        verifier
+    } else {
+        let salt = random::<SALT_OCTETS>()?;
+        let iterations = ScramVerifier::GENERATED_ITERATIONS;
+        ScramVerifier::derive(&password, &salt, iterations).to_string()
     };
     let scheme = if endpoint.implicit_tls {
         "smtps"

@@ -21,7 +21,7 @@ use crate::render::{Digest, credential_entry};
 /// While the relay does not run the credential as it is. The relay's changes trigger a reconcile too;
 /// this covers a configuration that came into force without its status changing. Costs no request;
 /// a tenth of the time that it has lasted, within these bounds.
-const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
+const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(1);
 
 pub(super) async fn run(
     credential: &SmtpCredential,

@@ -26,12 +26,12 @@ const LOOKUP: Duration = Duration::from_secs(10);
 /// Lookups at one time for one domain.
 const CONCURRENCY: usize = 4;
 /// Longest time to live that is honoured.
-const CACHED: Duration = Duration::from_secs(60);
+const CACHED: Duration = Duration::from_mins(1);
 /// Between checks of a domain whose records are all as they should be.
-const VERIFIED: Duration = Duration::from_secs(3600);
+const VERIFIED: Duration = Duration::from_hours(1);
 /// Between checks of one whose records are not: at first, and in the long run.
 const SHORTEST: Duration = Duration::from_secs(10);
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_mins(15);
 /// A wait is a tenth of the time that somebody has been waiting.
 const SHARE: u32 = 10;
 /// Jitter is up to this share of a wait, in both directions.
@@ -73,8 +73,7 @@ impl Dns {
         limit(builder.options_mut());
         // The resolver may be built with encrypted transports; then it looks for the system's root
         // certificates, which an image from scratch does not have, unless it is given some.
-        let roots =
-            rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
         let tls = rustls::ClientConfig::builder_with_provider(
             rustls::crypto::aws_lc_rs::default_provider().into(),
         )

@@ -29,7 +29,7 @@ use crate::render::{Digest, domain_entry};
 /// While the relay does not run the domain as it is. The relay's changes trigger a reconcile too;
 /// this covers a configuration that came into force without its status changing. Costs no request;
 /// a tenth of the time that it has lasted, within these bounds.
-const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
+const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(1);
 /// DNS is not looked at more often than this, whatever was scheduled.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -90,7 +90,8 @@ fn build(
     programmed: bool,
     now: Timestamp,
 ) -> (SendingDomainStatus, Vec<Verdict>) {
-    let keyring = Keyring::read(applied.data.as_ref().unwrap_or(&Default::default()));
+    let data = applied.data.clone().unwrap_or_default();
+    let keyring = Keyring::read(&data);
     let records = validate::records(domain, &keyring, seen);
     let mut verdicts = vec![
         accepted(judged),
@@ -187,7 +188,7 @@ fn keys(seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {
     let made = seen
         .secret
         .as_ref()
-        .and_then(|secret| secret.creation_timestamp())
+        .and_then(kube::ResourceExt::creation_timestamp)
         .map_or(now, |time| time.0);
     let keys = keyring.keys.iter();
     keys.filter_map(|(selector, stored)| {

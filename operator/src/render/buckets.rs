@@ -92,13 +92,17 @@ fn senders(domain: &SendingDomain) -> Vec<String> {
     };
     let mut senders: Vec<_> = senders
         .iter()
-        .map(|sender| {
-            format!(
-                "{}/{}",
-                sender.namespace,
-                sender.credential.as_deref().unwrap_or("*")
-            )
-        })
+        .filter_map(
+            |sender| match (sender.namespace.as_str(), sender.credential.as_deref()) {
+                // Clients without authentication have no identity and only this grant.
+                ("*", None) => Some("*".to_owned()),
+                // The API server refuses it; whatever it was to mean, it grants nothing.
+                ("*", Some(_)) => None,
+                (namespace, credential) => {
+                    Some(format!("{namespace}/{}", credential.unwrap_or("*")))
+                }
+            },
+        )
         .collect();
     senders.sort();
     senders.dedup();

@@ -168,7 +168,7 @@ fn build_smarthost(
     inputs: &RelayInputs<'_>,
     index: usize,
     smarthost: &api::Smarthost,
-) -> Result<(Smarthost, Option<(String, Vec<u8>)>), Violation> {
+) -> Result<(Smarthost, SecretData), Violation> {
     let field = |name: &str| format!("spec.delivery.smarthosts[{index}].{name}");
     let authentication = match &smarthost.credentials_secret_ref {
         None => None,
@@ -181,12 +181,12 @@ fn build_smarthost(
             })
         }
     };
-    let authorities = match &smarthost.ca_secret_ref {
-        None => None,
+    let authorities: SecretData = match &smarthost.ca_secret_ref {
+        None => SecretData::new(),
         Some(reference) => {
             let key = reference.key.as_deref().unwrap_or(CA);
             let content = secret_entry(inputs, &field("caSecretRef"), &reference.name, key)?;
-            Some((format!("smarthost-{index}-{CA}"), content.to_vec()))
+            SecretData::from([(format!("smarthost-{index}-{CA}"), content.to_vec())])
         }
     };
     let built = Smarthost {
@@ -199,7 +199,7 @@ fn build_smarthost(
             api::SmarthostTls::None => SmarthostTls::None,
         },
         authentication,
-        certificate_authorities: authorities.as_ref().map(|(name, _)| PathBuf::from(name)),
+        certificate_authorities: authorities.keys().next().map(PathBuf::from),
     };
     Ok((built, authorities))
 }

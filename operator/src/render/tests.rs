@@ -345,16 +345,24 @@ fn objects_of_other_relays_are_passed_over() {
 
 #[test]
 fn senders_are_the_named_ones_each_once() {
-    let mut shop = domain("shop", "web", 1, "shop.example");
-    shop.spec.senders = serde_json::from_value(json!([
-        {"namespace": "shop"}, {"namespace": "bank", "credential": "loans"}, {"namespace": "shop"},
-    ]))
-    .unwrap();
-    let rendered = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap();
-    assert_eq!(
-        bucket(&rendered, "shop.example").domains[0].senders,
-        ["bank/loans", "shop/*"]
-    );
+    let rows = [
+        (
+            json!([{"namespace": "shop"}, {"namespace": "bank", "credential": "loans"}, {"namespace": "shop"}]),
+            vec!["bank/loans", "shop/*"],
+        ),
+        (json!([{"namespace": "*"}]), vec!["*"]),
+        (json!([{"namespace": "*", "credential": "loans"}]), vec![]),
+        (json!([]), vec![]),
+    ];
+    for (senders, expected) in rows {
+        let mut shop = domain("shop", "web", 1, "shop.example");
+        shop.spec.senders = serde_json::from_value(senders).unwrap();
+        let rendered = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap();
+        assert_eq!(
+            bucket(&rendered, "shop.example").domains[0].senders,
+            expected
+        );
+    }
 }
 
 #[test]
