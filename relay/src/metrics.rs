@@ -54,7 +54,6 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Makes the instruments of `meter`.
-    #[expect(clippy::too_many_lines, reason = "a list of instruments, one after the other")]
     pub(crate) fn new(meter: &Meter) -> Self {
         let counter = |name, description| counter(meter, name, description);
         let gauge = |name, description| gauge(meter, name, description);
