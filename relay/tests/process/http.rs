@@ -117,7 +117,10 @@ fn health_readiness_and_metrics_answer() {
     .unwrap();
     receiver.wait_for(|message| message.content.contains("Subject: counted"));
     // The receiver has the message a moment before the relay has counted and settled it.
-    metrics_with(&relay, "relay_delivery_attempts_total{result=\"delivered\"} 1");
+    metrics_with(
+        &relay,
+        "relay_delivery_attempts_total{result=\"delivered\"} 1",
+    );
     let metrics = metrics_with(&relay, "relay_queue_messages 0");
     for line in [
         "relay_messages_accepted_total{listener=\"submission\"} 1",
