@@ -46,7 +46,7 @@ lint: ## Clippy, warnings denied
 
 .PHONY: docs
 docs: ## API documentation, warnings denied
-	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
+	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
 
 .PHONY: walls
 walls: ## Dependency walls, licences, sources

@@ -85,7 +85,7 @@ pub fn write(directory: &Path) -> Result<(), CrdError> {
     Ok(())
 }
 
-/// Whether the files in `directory` are what [`write`] would write.
+/// Whether the files in `directory` are what [`write()`] would write.
 pub fn check(directory: &Path) -> Result<(), CrdError> {
     let differing: Vec<String> = files()?
         .into_iter()
