@@ -136,7 +136,7 @@ impl Directories {
     }
 }
 
-/// Sums since the start, as [`Counters`].
+/// Sums since the start, as [`crate::Counters`].
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) appended: AtomicU64,

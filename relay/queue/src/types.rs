@@ -57,11 +57,11 @@ pub struct NewMessage {
 }
 
 /// Where recipients share connections and limits: a recipient domain, or a smarthost. Assigned by
-/// the function given to [`Queue::open`]; one message has one unit of work per destination.
+/// the function given to [`crate::Queue::open`]; one message has one unit of work per destination.
 pub type Destination = Arc<str>;
 
 /// One attempt that is due: the recipients of one message for one destination that are neither
-/// delivered nor failed. Taken by exactly one holder at a time; given back by [`Queue::settle`].
+/// delivered nor failed. Taken by exactly one holder at a time; given back by [`crate::Queue::settle`].
 #[derive(Debug)]
 pub struct Work {
     /// The message.
@@ -82,7 +82,7 @@ pub enum Outcome {
     /// The next server took responsibility.
     Delivered,
     /// Given up for ever: refused, expired or undeliverable. Its bounce, if any, must be appended
-    /// in the same [`Queue::settle`], so that a crash never loses the report.
+    /// in the same [`crate::Queue::settle`], so that a crash never loses the report.
     Failed,
     /// To be tried again, together with all deferred recipients of the same work.
     Deferred,
@@ -155,7 +155,7 @@ pub enum AppendError {
     #[error("the queue is full")]
     Full,
     /// A write or a sync failed. After a failed sync nothing is known about what is on the disk,
-    /// so the queue accepts nothing more ([`Queue::failed`]); answer 451 4.3.0 and stop.
+    /// so the queue accepts nothing more ([`crate::Queue::failed`]); answer 451 4.3.0 and stop.
     #[error("the queue cannot write: {0}")]
     Failed(String),
     /// The queue was closed. Answer 421.
