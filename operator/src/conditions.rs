@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn patience_grows_with_the_time_that_a_condition_has_not_held() {
-        let bounds = Duration::from_secs(2)..=Duration::from_secs(60);
+        let bounds = Duration::from_secs(2)..=Duration::from_mins(1);
         let since = merge(
             &[],
             &[Verdict::no("Programmed", "Pending", "")],

@@ -32,7 +32,7 @@ use crate::kubernetes::finalizer;
 use crate::render::Violation;
 
 /// How long until a relay in order is looked at again: for queue depths and certificates.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]

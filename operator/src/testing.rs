@@ -21,14 +21,22 @@ pub(crate) async fn answer(
     method: &str,
     path: &str,
     code: u16,
-    body: Value,
+    body: &Value,
 ) -> Value {
-    let (request, send) = server.next_request().await.unwrap();
+    let (request, reply) = server.next_request().await.unwrap();
     assert_eq!(request.method(), method, "{}", request.uri());
-    assert!(request.uri().path().ends_with(path), "{} is not {path}", request.uri());
+    assert!(
+        request.uri().path().ends_with(path),
+        "{} is not {path}",
+        request.uri()
+    );
     let sent = request.into_body().collect().await.unwrap().to_bytes();
     let response = axum::http::Response::builder().status(code);
-    send.send_response(response.body(Body::from(body.to_string().into_bytes())).unwrap());
+    reply.send_response(
+        response
+            .body(Body::from(body.to_string().into_bytes()))
+            .unwrap(),
+    );
     serde_json::from_slice(&sent).unwrap_or(Value::Null)
 }
 

@@ -1,6 +1,11 @@
 //! What the custom resource definitions refuse by themselves, with the message that users see. The
 //! rules run here as the API server runs them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be read is a fault of the test"
+)]
+
 use kube::CustomResourceExt;
 use kube::core::cel::{validate_cel, validate_cel_update};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
@@ -85,6 +90,7 @@ fn an_empty_spec_and_a_full_one_are_fine() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
     let listeners = |list: Value| json!({"listeners": list});
     let smarthost = |host: Value| json!({"delivery": {"smarthosts": [host]}});

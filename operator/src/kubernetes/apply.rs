@@ -6,19 +6,21 @@
 //! Content of Secrets and ConfigMaps is compared itself and is not part of the digest, which anybody
 //! who may list objects can read: a digest of a weak password could be guessed against.
 
+mod compare;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use aws_lc_rs::digest;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt as _};
-use operator_api::names::{APPLIED_ANNOTATION, FIELD_MANAGER, RELAY_LABEL};
+use operator_api::names::{FIELD_MANAGER, RELAY_LABEL};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::labels::MANAGED_BY;
+use compare::{annotate, contains, covers, digest_of, same_content};
 
 /// What an apply did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,115 +284,5 @@ fn wanted<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// SHA-256, in hexadecimal, of the object without its content.
-fn digest_of(value: &Value) -> String {
-    let mut reduced = value.clone();
-    if let Some(object) = reduced.as_object_mut() {
-        for content in CONTENT {
-            object.remove(content);
-        }
-    }
-    // Maps of serde_json are sorted, so the text is the same for the same object.
-    let digest = digest::digest(&digest::SHA256, reduced.to_string().as_bytes());
-    digest.as_ref()[..16]
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-/// Fields of Secrets and ConfigMaps that hold what users put there.
-const CONTENT: [&str; 2] = ["data", "binaryData"];
-
-fn annotate(value: &mut Value, digest: &str) {
-    value["metadata"]["annotations"][APPLIED_ANNOTATION] = digest.into();
-}
-
-/// Whether `live` has every field of `desired` with its value, and the same content.
-fn covers(live: &Value, desired: &Value) -> bool {
-    same_content(live, desired) && contains(live, desired)
-}
-
-fn same_content(live: &Value, desired: &Value) -> bool {
-    let empty = Value::Object(serde_json::Map::new());
-    let part = |value: &Value, name: &str| match value.get(name) {
-        None | Some(Value::Null) => empty.clone(),
-        Some(content) => content.clone(),
-    };
-    CONTENT
-        .iter()
-        .all(|name| part(live, name) == part(desired, name))
-}
-
-/// Lists must have the same length; what the API server adds to their items is passed over.
-fn contains(live: &Value, desired: &Value) -> bool {
-    match (live, desired) {
-        (_, Value::Null) => true,
-        (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(name, wanted)| {
-            live.get(name)
-                .map_or_else(|| is_empty(wanted), |found| contains(found, wanted))
-        }),
-        (Value::Array(live), Value::Array(desired)) => {
-            live.len() == desired.len()
-                && live
-                    .iter()
-                    .zip(desired)
-                    .all(|(found, wanted)| contains(found, wanted))
-        }
-        (live, desired) => live == desired,
-    }
-}
-
-/// The API server drops empty fields.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.values().all(is_empty),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn fields_that_the_server_adds_are_no_difference() {
-        let desired = json!({"spec": {"ports": [{"port": 25}], "selector": {}}});
-        let live = json!({"spec": {"ports": [{"port": 25, "protocol": "TCP"}], "clusterIP": "10.96.0.7"},
-            "status": {}});
-        assert!(covers(&live, &desired));
-    }
-
-    #[test]
-    fn an_edit_a_lost_item_and_a_new_entry_are_differences() {
-        let desired =
-            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ=="}});
-        let rows = [
-            json!({"spec": {"ports": [{"port": 25}, {"port": 588}]}, "data": {"a": "MQ=="}}),
-            json!({"spec": {"ports": [{"port": 25}]}, "data": {"a": "MQ=="}}),
-            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "Mg=="}}),
-            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ==", "b": ""}}),
-            json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}}),
-            json!({}),
-        ];
-        for live in rows {
-            assert!(!covers(&live, &desired), "{live}");
-        }
-    }
-
-    #[test]
-    fn o11_the_digest_says_nothing_about_content() {
-        let secret = |password: &str| json!({"kind": "Secret", "data": {"password": password}});
-        assert_eq!(
-            digest_of(&secret("aHVudGVyMg==")),
-            digest_of(&secret("b3R0ZXI="))
-        );
-        assert_ne!(
-            digest_of(&json!({"spec": 1})),
-            digest_of(&json!({"spec": 2}))
-        );
-        assert_eq!(digest_of(&json!({})).len(), 32);
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 /// First wait.
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest wait, before jitter.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 /// Jitter is up to this share of the wait, in both directions.
 const JITTER: f64 = 0.2;
 

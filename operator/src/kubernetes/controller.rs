@@ -19,7 +19,7 @@ use crate::context::Context;
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
 /// A reconcile that hangs is given up after this long and counts as a failure.
-const LONGEST_RECONCILE: Duration = Duration::from_secs(120);
+const LONGEST_RECONCILE: Duration = Duration::from_mins(2);
 
 /// An error of a reconcile.
 pub trait Failure: std::error::Error + Send + Sync + 'static {

@@ -89,15 +89,14 @@ fn spawn<K: Cached>(
 ) -> Store<K> {
     let (store, writer) = reflector::store::<K>();
     let mut merger = Merger::new(streams.len(), writer);
-    let merged = stream::select_all(
+    let mut all = stream::select_all(
         streams
             .into_iter()
             .enumerate()
             .map(|(source, events)| events.map_ok(move |event| (source, event)).boxed()),
     );
     tasks.spawn(async move {
-        let mut merged = merged;
-        while let Some(event) = merged.next().await {
+        while let Some(event) = all.next().await {
             match event {
                 Ok((source, event)) => merger.handle(source, event, &tell),
                 // The watcher tries again by itself, with back-off.
@@ -237,15 +236,18 @@ mod tests {
         object
     }
 
-    /// Feeds events to a cache of two namespaces; names told, and names in the cache at the end.
-    fn run(events: Vec<(usize, Event<ConfigMap>)>) -> (Vec<String>, Vec<String>) {
+    /// Names told, and names in the cache at the end.
+    type Names = (Vec<String>, Vec<String>);
+
+    /// Feeds events to a cache of two namespaces.
+    fn run(events: Vec<(usize, Event<ConfigMap>)>) -> Names {
         let (store, writer) = reflector::store::<ConfigMap>();
         let mut merger = Merger::new(2, writer);
         let told = RefCell::new(Vec::new());
         let name = |object: &ConfigMap| object.metadata.name.clone().unwrap_or_default();
         for (source, event) in events {
             merger.handle(source, event, &|object| {
-                told.borrow_mut().push(name(object))
+                told.borrow_mut().push(name(object));
             });
         }
         let mut names: Vec<String> = store.state().iter().map(|object| name(object)).collect();

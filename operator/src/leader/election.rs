@@ -40,7 +40,7 @@ impl Observed {
         // A holder that wrote years would keep everybody out; ten minutes is generous.
         written
             .unwrap_or(own)
-            .clamp(own, Duration::from_secs(600).max(own))
+            .clamp(own, Duration::from_mins(10).max(own))
     }
 }
 

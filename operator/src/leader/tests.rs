@@ -20,8 +20,15 @@ fn lease(holder: &str, version: &str) -> Value {
 async fn the_first_candidate_makes_the_lease() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", "/leases/operator", 404, failure(404, "NotFound")).await;
-        answer(&mut server, "POST", "/leases", 201, lease("pod-a", "1")).await
+        answer(
+            &mut server,
+            "GET",
+            "/leases/operator",
+            404,
+            &failure(404, "NotFound"),
+        )
+        .await;
+        answer(&mut server, "POST", "/leases", 201, &lease("pod-a", "1")).await
     };
     let (held, sent) = tokio::join!(candidate.attempt(), script);
     assert!(held);
@@ -32,8 +39,15 @@ async fn the_first_candidate_makes_the_lease() {
 async fn a_released_lease_is_taken_at_once_with_the_version_that_was_read() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", "/leases/operator", 200, lease("", "7")).await;
-        answer(&mut server, "PUT", "/leases/operator", 200, lease("pod-a", "8")).await
+        answer(&mut server, "GET", "/leases/operator", 200, &lease("", "7")).await;
+        answer(
+            &mut server,
+            "PUT",
+            "/leases/operator",
+            200,
+            &lease("pod-a", "8"),
+        )
+        .await
     };
     let (held, sent) = tokio::join!(candidate.attempt(), script);
     assert!(held);
@@ -45,9 +59,23 @@ async fn a_released_lease_is_taken_at_once_with_the_version_that_was_read() {
 async fn the_slower_of_two_candidates_waits() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", "/leases/operator", 200, lease("", "7")).await;
-        answer(&mut server, "PUT", "/leases/operator", 409, failure(409, "Conflict")).await;
-        answer(&mut server, "GET", "/leases/operator", 200, lease("pod-b", "8")).await;
+        answer(&mut server, "GET", "/leases/operator", 200, &lease("", "7")).await;
+        answer(
+            &mut server,
+            "PUT",
+            "/leases/operator",
+            409,
+            &failure(409, "Conflict"),
+        )
+        .await;
+        answer(
+            &mut server,
+            "GET",
+            "/leases/operator",
+            200,
+            &lease("pod-b", "8"),
+        )
+        .await;
     };
     let rounds = async { (candidate.attempt().await, candidate.attempt().await) };
     let (held, ()) = tokio::join!(rounds, script);
@@ -59,7 +87,14 @@ async fn a_holder_that_finds_another_in_its_place_stops_at_once() {
     tokio::time::pause();
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", "/leases/operator", 200, lease("pod-b", "9")).await;
+        answer(
+            &mut server,
+            "GET",
+            "/leases/operator",
+            200,
+            &lease("pod-b", "9"),
+        )
+        .await;
     };
     let stop = CancellationToken::new();
     let (held, ()) = tokio::join!(candidate.hold(&stop), script);
@@ -87,9 +122,23 @@ async fn a_holder_without_an_api_server_stops_before_its_lease_expires() {
 async fn a_graceful_stop_leaves_the_lease_free() {
     let (mut candidate, mut server) = candidate();
     let script = async {
-        answer(&mut server, "GET", "/leases/operator", 200, lease("pod-a", "7")).await;
-        answer(&mut server, "PUT", "/leases/operator", 200, lease("pod-a", "8")).await;
-        answer(&mut server, "PUT", "/leases/operator", 200, lease("", "9")).await
+        answer(
+            &mut server,
+            "GET",
+            "/leases/operator",
+            200,
+            &lease("pod-a", "7"),
+        )
+        .await;
+        answer(
+            &mut server,
+            "PUT",
+            "/leases/operator",
+            200,
+            &lease("pod-a", "8"),
+        )
+        .await;
+        answer(&mut server, "PUT", "/leases/operator", 200, &lease("", "9")).await
     };
     let stop = async {
         assert!(candidate.attempt().await);

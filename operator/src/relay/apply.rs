@@ -1,27 +1,25 @@
 //! Step four: the only one that writes objects.
 
-use std::sync::Arc;
+mod shards;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource, ResourceExt as _};
-use operator_api::names::{
-    self, ACCEPTING_LABEL, DRAINED_ANNOTATION, DRAINING_SINCE_ANNOTATION, FIELD_MANAGER,
-    REFRESH_ANNOTATION,
-};
+use operator_api::names;
 use relay_config::BUCKETS;
-use serde_json::{Value, json};
 
 use super::build::{Prepared, ShardObjects, Workload};
 use super::dereference::{Found, Shard};
 use super::validate::Tls;
-use super::{RelayError, drain, refresh, rollout};
+use super::{RelayError, rollout};
 use crate::certificates::Reissue;
 use crate::context::Context;
 use crate::kubernetes::apply::{Outcome, Owned};
 use crate::render::{Rendered, Violation};
+
+use shards::{keep, let_go, refresh_files};
+pub(super) use shards::{leave_service, remove_shard};
 
 /// What is in force. Made here alone.
 pub(super) struct Applied {
@@ -160,200 +158,6 @@ fn pairs<'a>(
             .find(|objects| objects.index == shard.index)?;
         Some((shard, objects))
     })
-}
-
-/// A shard that stays.
-async fn keep(
-    context: &Context,
-    shard: &Shard,
-    objects: &ShardObjects,
-    due: bool,
-    applied: &mut Applied,
-) -> Result<(), RelayError> {
-    let changed = |outcome: Outcome| outcome != Outcome::Unchanged;
-    if let Some(claim) = &objects.claim {
-        applied.changed |= keep_claim(context, shard, claim, &mut applied.refused_claims).await?;
-    }
-    if due {
-        let live = shard.deployment.as_deref();
-        applied.changed |= changed(apply(context, &objects.deployment, live).await?);
-    }
-    if let Some(pod) = &shard.pod
-        && pod.labels().get(ACCEPTING_LABEL).map(String::as_str) != Some("true")
-    {
-        let metadata = json!({
-            "labels": {ACCEPTING_LABEL: "true"},
-            "annotations": {DRAINING_SINCE_ANNOTATION: null},
-        });
-        patch_pod(context, pod, &metadata).await?;
-        applied.changed = true;
-    }
-    Ok(())
-}
-
-/// The claim of a shard that stays; whether it changed. A change that is not allowed, such as more
-/// space where the class cannot give it, is told and not tried for ever (case O22).
-async fn keep_claim(
-    context: &Context,
-    shard: &Shard,
-    claim: &PersistentVolumeClaim,
-    refused: &mut Vec<String>,
-) -> Result<bool, RelayError> {
-    let live = shard.claim.as_deref();
-    if let Some(live) = live.filter(|live| live.annotations().contains_key(DRAINED_ANNOTATION)) {
-        annotate_claim(context, live, &Value::Null).await?;
-    }
-    // One that is about to go is made anew when it has gone.
-    if live.is_some_and(|live| live.metadata.deletion_timestamp.is_some()) {
-        return Ok(false);
-    }
-    match apply(context, claim, live).await {
-        Ok(outcome) => Ok(outcome != Outcome::Unchanged),
-        Err(RelayError::Apply(error)) if live.is_some() && error.not_allowed().is_some() => {
-            let why = error.not_allowed().unwrap_or_default();
-            refused.push(format!("{}: {why}", claim.name_any()));
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// A shard that is to go; why it is still there, if it is.
-async fn let_go(
-    context: &Context,
-    found: &Found,
-    shard: &Shard,
-    objects: &ShardObjects,
-) -> Result<Option<String>, RelayError> {
-    match drain::step(shard, found.relay.spec.storage(), Timestamp::now()) {
-        drain::Step::Leave => {
-            leave_service(context, shard, objects).await?;
-            Ok(Some("it leaves the Service".to_owned()))
-        }
-        drain::Step::Wait(why) => Ok(Some(why)),
-        drain::Step::Revive => {
-            apply(context, &objects.deployment, None).await?;
-            Ok(Some(
-                "it is started again to deliver what its claim may hold".to_owned(),
-            ))
-        }
-        drain::Step::Remove => {
-            tracing::info!(
-                namespace = found.key.0,
-                relay = found.key.1,
-                shard = shard.index,
-                "a drained shard is removed"
-            );
-            remove_shard(context, shard).await?;
-            Ok(None)
-        }
-    }
-}
-
-/// Takes a shard's pod out of the Service, and starts it anew outside where its queue survives that.
-pub(super) async fn leave_service(
-    context: &Context,
-    shard: &Shard,
-    objects: &ShardObjects,
-) -> Result<(), RelayError> {
-    if let Some(pod) = &shard.pod
-        && pod.labels().get(ACCEPTING_LABEL).map(String::as_str) == Some("true")
-    {
-        let since = Timestamp::now().as_second().to_string();
-        let metadata = json!({
-            "labels": {ACCEPTING_LABEL: "false"},
-            "annotations": {DRAINING_SINCE_ANNOTATION: since},
-        });
-        patch_pod(context, pod, &metadata).await?;
-    }
-    if objects.claim.is_some() {
-        apply(context, &objects.deployment, shard.deployment.as_deref()).await?;
-    }
-    Ok(())
-}
-
-/// Removes a shard in which nothing waits.
-pub(super) async fn remove_shard(context: &Context, shard: &Shard) -> Result<(), RelayError> {
-    if let Some(claim) = &shard.claim {
-        annotate_claim(context, claim, &json!("true")).await?;
-    }
-    if let Some(deployment) = &shard.deployment {
-        context
-            .applier
-            .delete(&context.client, deployment.as_ref())
-            .await?;
-    }
-    if let Some(claim) = &shard.claim {
-        context
-            .applier
-            .delete(&context.client, claim.as_ref())
-            .await?;
-    }
-    Ok(())
-}
-
-/// Makes the kubelet look at a pod's files again when the pod runs older ones.
-async fn refresh_files(context: &Context, shard: &Shard, hash: &str) -> Result<(), RelayError> {
-    let (Some(pod), Some(Ok(report))) = (&shard.pod, &shard.report) else {
-        return Ok(());
-    };
-    if report.config_hash == hash {
-        return Ok(());
-    }
-    let current = pod
-        .annotations()
-        .get(REFRESH_ANNOTATION)
-        .map(String::as_str);
-    let Some(value) = refresh::next(current, hash, Timestamp::now()) else {
-        return Ok(());
-    };
-    patch_pod(
-        context,
-        pod,
-        &json!({"annotations": {REFRESH_ANNOTATION: value}}),
-    )
-    .await
-}
-
-/// A merge patch of a pod's metadata; a pod that is gone is no error.
-async fn patch_pod(context: &Context, pod: &Arc<Pod>, metadata: &Value) -> Result<(), RelayError> {
-    let api: Api<Pod> =
-        Api::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
-    patch_metadata(&api, &pod.name_any(), pod.uid(), metadata).await
-}
-
-async fn annotate_claim(
-    context: &Context,
-    claim: &PersistentVolumeClaim,
-    value: &Value,
-) -> Result<(), RelayError> {
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(
-        context.client.clone(),
-        &claim.namespace().unwrap_or_default(),
-    );
-    let metadata = json!({"annotations": {DRAINED_ANNOTATION: value}});
-    patch_metadata(&api, &claim.name_any(), claim.uid(), &metadata).await
-}
-
-async fn patch_metadata<K: Owned>(
-    api: &Api<K>,
-    name: &str,
-    uid: Option<String>,
-    metadata: &Value,
-) -> Result<(), RelayError> {
-    let mut metadata = metadata.clone();
-    metadata["uid"] = json!(uid);
-    let parameters = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::Merge(json!({"metadata": metadata}));
-    match api.patch_metadata(name, &parameters, &patch).await {
-        Ok(_) => Ok(()),
-        // Gone, or another object of the same name by now.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 async fn cached<K>(context: &Context, desired: &K, store: &Store<K>) -> Result<Outcome, RelayError>

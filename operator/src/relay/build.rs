@@ -2,6 +2,7 @@
 
 mod files;
 mod network;
+mod volumes;
 pub(super) mod workload;
 
 use jiff::Timestamp;

@@ -76,7 +76,7 @@ async fn drain_all(
             drain::Step::Wait(why) if !expired => waiting.push(format!("{name}: {why}")),
             // Nobody would start it again, and waiting for it shows nothing new.
             drain::Step::Revive => {
-                retain(context, found, shard, "it has no pod to deliver it").await
+                retain(context, found, shard, "it has no pod to deliver it").await;
             }
             drain::Step::Leave => retain(context, found, shard, "it never left the Service").await,
             drain::Step::Wait(why) => retain(context, found, shard, &why).await,

@@ -76,6 +76,10 @@ pub(super) fn step(shard: &Shard, storage: Storage, now: Timestamp) -> Step {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the fixtures have the types of a shard's fields"
+)]
 mod tests {
     use std::sync::Arc;
 

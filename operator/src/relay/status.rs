@@ -1,5 +1,6 @@
 //! Step five: what was seen, as conditions and status; Events for what changed.
 
+mod shards;
 mod verdicts;
 
 use std::time::Duration;
@@ -8,20 +9,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use operator_api::conditions::{self as types, reason};
-use operator_api::names::{self, RELAY_LABEL};
+use operator_api::names::RELAY_LABEL;
 use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
 
 use super::apply::Applied;
-use super::dereference::{Found, Shard};
+use super::dereference::Found;
 use super::{LOOK_AGAIN, RelayError};
 use crate::certificates::Reissue;
 use crate::conditions::{self, Verdict};
 use crate::context::Context;
 use crate::kubernetes::{events, status as writer};
 use crate::render::Violation;
-
-/// Ages are told to the second, moments are reckoned from them: less than this is no change.
-const OLDEST_TOLERANCE: i64 = 5;
 
 /// When to look again.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +34,8 @@ impl Outlook {
     pub(super) fn look_again(&self, now: Timestamp) -> Duration {
         let pause = match self.pending_for {
             None => LOOK_AGAIN,
-            Some(waited) if waited < Duration::from_secs(60) => Duration::from_secs(1),
-            Some(waited) if waited < Duration::from_secs(600) => Duration::from_secs(5),
+            Some(waited) if waited < Duration::from_mins(1) => Duration::from_secs(1),
+            Some(waited) if waited < Duration::from_mins(10) => Duration::from_secs(5),
             Some(_) => Duration::from_secs(15),
         };
         let renewal = self.renew_at.as_second().saturating_sub(now.as_second());
@@ -69,7 +67,7 @@ pub(super) async fn run(
     let shards: Vec<ShardStatus> = found
         .shards
         .iter()
-        .map(|shard| shard_status(found, shard, hash.as_deref(), &draining, &old, now))
+        .map(|shard| shards::status(found, shard, hash.as_deref(), &draining, &old, now))
         .collect();
     let verdicts = verdicts::all(&verdicts::Seen {
         found,
@@ -97,30 +95,11 @@ pub(super) async fn run(
     if let (true, Ok(rendered)) = (programmed, rendered) {
         tell_attached(context, found, rendered.entries);
     }
-    let existing = shards.iter().zip(&found.shards);
-    let existing = existing.filter(|(_, shard)| shard.deployment.is_some() || shard.pod.is_some());
     let status = SmtpRelayStatus {
-        observed_generation: found.relay.metadata.generation,
-        conditions: conditions::merge(
-            &old.conditions,
-            &verdicts,
-            found.relay.metadata.generation,
-            now,
-        ),
-        address: Some(format!("{}.{}.svc", found.key.1, found.key.0)),
-        replicas: count(existing.count()),
-        ready_replicas: count(
-            shards
-                .iter()
-                .filter(|shard| shard.phase == ShardPhase::Running)
-                .count(),
-        ),
-        selector: Some(format!("{RELAY_LABEL}={}", found.key.1)),
-        queued_messages: shards.iter().map(|shard| shard.queued_messages).sum(),
         domains,
         credentials,
         certificate_not_after: tls.not_after().map(Time),
-        shards,
+        ..summary(found, shards, &old, &verdicts, now)
     };
     tell_transitions(context, found, &old, &verdicts).await;
     let written = writer::write(
@@ -137,12 +116,44 @@ pub(super) async fn run(
             "status written"
         );
     }
-    let pending =
-        changed || !draining.is_empty() || verdicts.iter().any(|verdict| is_pending(verdict));
+    let pending = changed || !draining.is_empty() || verdicts.iter().any(is_pending);
     Ok(Outlook {
         pending_for: pending.then(|| pending_for(&status, changed, now)),
         renew_at,
     })
+}
+
+/// What follows from the shards and the conditions.
+fn summary(
+    found: &Found,
+    shards: Vec<ShardStatus>,
+    old: &SmtpRelayStatus,
+    verdicts: &[Verdict],
+    now: Timestamp,
+) -> SmtpRelayStatus {
+    let existing = shards.iter().zip(&found.shards);
+    let existing = existing.filter(|(_, shard)| shard.deployment.is_some() || shard.pod.is_some());
+    SmtpRelayStatus {
+        observed_generation: found.relay.metadata.generation,
+        conditions: conditions::merge(
+            &old.conditions,
+            verdicts,
+            found.relay.metadata.generation,
+            now,
+        ),
+        address: Some(format!("{}.{}.svc", found.key.1, found.key.0)),
+        replicas: count(existing.count()),
+        ready_replicas: count(
+            shards
+                .iter()
+                .filter(|shard| shard.phase == ShardPhase::Running)
+                .count(),
+        ),
+        selector: Some(format!("{RELAY_LABEL}={}", found.key.1)),
+        queued_messages: shards.iter().map(|shard| shard.queued_messages).sum(),
+        shards,
+        ..SmtpRelayStatus::default()
+    }
 }
 
 /// The relay cannot be touched at all.
@@ -248,67 +259,6 @@ fn pending_for(status: &SmtpRelayStatus, changed: bool, now: Timestamp) -> Durat
     Duration::from_secs(u64::try_from(waited).unwrap_or(0))
 }
 
-fn shard_status(
-    found: &Found,
-    shard: &Shard,
-    hash: Option<&str>,
-    draining: &[(i32, String)],
-    old: &SmtpRelayStatus,
-    now: Timestamp,
-) -> ShardStatus {
-    let name = names::shard(&found.key.1, shard.index);
-    let before = old.shards.iter().find(|before| before.name == name);
-    let mut status = ShardStatus {
-        phase: if shard.index >= found.relay.spec.replicas {
-            ShardPhase::Draining
-        } else if shard.is_ready() {
-            ShardPhase::Running
-        } else {
-            ShardPhase::Starting
-        },
-        name,
-        message: draining
-            .iter()
-            .find(|(index, _)| *index == shard.index)
-            .map(|(_, why)| why.clone()),
-        ..ShardStatus::default()
-    };
-    match &shard.report {
-        None => {}
-        Some(Err(error)) => {
-            status.message = Some(error.clone());
-            // What was last seen is more telling than nothing.
-            if let Some(before) = before {
-                status.version.clone_from(&before.version);
-                status.queued_messages = before.queued_messages;
-                status.oldest_message.clone_from(&before.oldest_message);
-            }
-        }
-        Some(Ok(report)) => {
-            status.programmed = hash.is_some_and(|hash| hash == report.config_hash);
-            status.version = Some(report.version.clone());
-            status.message = status.message.or_else(|| report.config_error.clone());
-            status.queued_messages = i64::try_from(report.queue.messages).unwrap_or(i64::MAX);
-            if report.queue.messages > 0 {
-                let known = before.and_then(|before| before.oldest_message.clone());
-                status.oldest_message = Some(oldest(known, report.queue.oldest_seconds, now));
-            }
-        }
-    }
-    status
-}
-
-/// When the oldest message came, kept from before while it is about the same.
-fn oldest(known: Option<Time>, age: u64, now: Timestamp) -> Time {
-    let second = now.as_second().saturating_sub_unsigned(age);
-    if let Some(known) = known
-        && (known.0.as_second() - second).abs() <= OLDEST_TOLERANCE
-    {
-        return known;
-    }
-    Time(Timestamp::from_second(second).unwrap_or(now))
-}
-
 async fn tell_transitions(
     context: &Context,
     found: &Found,
@@ -339,15 +289,6 @@ fn count(number: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_oldest_message_moves_only_when_it_is_another() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let first = oldest(None, 30, at(1000));
-        assert_eq!(first, Time(at(970)));
-        assert_eq!(oldest(Some(first.clone()), 92, at(1060)), first);
-        assert_eq!(oldest(Some(first), 10, at(1060)), Time(at(1050)));
-    }
 
     #[test]
     fn an_idle_relay_is_looked_at_rarely_and_a_busy_one_often() {

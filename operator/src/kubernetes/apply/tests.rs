@@ -1,6 +1,7 @@
 //! What counts as a difference, and which requests an apply makes.
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use operator_api::names::APPLIED_ANNOTATION;
 use serde_json::json;
 
 use super::*;
@@ -16,8 +17,7 @@ fn fields_that_the_server_adds_are_no_difference() {
 
 #[test]
 fn an_edit_a_lost_item_and_a_new_entry_are_differences() {
-    let desired =
-        json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ=="}});
+    let desired = json!({"spec": {"ports": [{"port": 25}, {"port": 587}]}, "data": {"a": "MQ=="}});
     let rows = [
         json!({"spec": {"ports": [{"port": 25}, {"port": 588}]}, "data": {"a": "MQ=="}}),
         json!({"spec": {"ports": [{"port": 25}]}, "data": {"a": "MQ=="}}),
@@ -70,9 +70,16 @@ async fn a_new_object_is_looked_for_and_then_made() {
     let applier = Applier::default();
     let desired = map("one", OWNER, None);
     let script = async {
-        answer(&mut server, "GET", "/configmaps/outbox-ca", 404, failure(404, "NotFound")).await;
+        answer(
+            &mut server,
+            "GET",
+            "/configmaps/outbox-ca",
+            404,
+            &failure(404, "NotFound"),
+        )
+        .await;
         let made = json!(map("one", OWNER, Some("5")));
-        answer(&mut server, "PATCH", "/configmaps/outbox-ca", 201, made).await
+        answer(&mut server, "PATCH", "/configmaps/outbox-ca", 201, &made).await
     };
     let (outcome, sent) = tokio::join!(applier.apply(&client, &desired, None), script);
     assert_eq!(outcome.unwrap(), Outcome::Created);
@@ -87,12 +94,16 @@ async fn o5_an_object_of_somebody_else_is_left_alone() {
     let desired = map("one", OWNER, None);
     let script = async {
         let theirs = json!(map("theirs", "other", Some("5")));
-        answer(&mut server, "GET", "/configmaps/outbox-ca", 200, theirs).await;
+        answer(&mut server, "GET", "/configmaps/outbox-ca", 200, &theirs).await;
     };
     let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, None), script);
     let error = outcome.unwrap_err();
     assert!(matches!(error, ApplyError::Conflict { .. }), "{error}");
-    assert!(error.to_string().starts_with("ConfigMap outbox-ca exists and does not belong"));
+    assert!(
+        error
+            .to_string()
+            .starts_with("ConfigMap outbox-ca exists and does not belong")
+    );
 }
 
 #[tokio::test]
@@ -109,7 +120,7 @@ async fn what_is_in_order_is_not_sent_and_what_is_edited_is() {
     let edited = map("two", OWNER, Some("6"));
     let script = async {
         let mended = json!(map("one", OWNER, Some("7")));
-        answer(&mut server, "PATCH", "/configmaps/outbox-ca", 200, mended).await;
+        answer(&mut server, "PATCH", "/configmaps/outbox-ca", 200, &mended).await;
     };
     let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, Some(&edited)), script);
     assert_eq!(outcome.unwrap(), Outcome::Changed);
@@ -123,7 +134,10 @@ async fn what_is_in_order_is_not_sent_and_what_is_edited_is() {
 fn a_rolling_update_that_somebody_set_is_unset_by_name() {
     let desired = json!({"kind": "Deployment", "spec": {"strategy": {"type": "Recreate"}}});
     let value = wanted(&desired).unwrap();
-    assert_eq!(value["spec"]["strategy"].get("rollingUpdate"), Some(&Value::Null));
+    assert_eq!(
+        value["spec"]["strategy"].get("rollingUpdate"),
+        Some(&Value::Null)
+    );
 }
 
 /// A Deployment as the server shows it: the CPU is written in another form than it was sent in.
@@ -151,8 +165,7 @@ async fn a_value_that_the_server_writes_in_another_form_is_applied_once() {
     use k8s_openapi::api::apps::v1::Deployment;
     let (client, mut server) = pair();
     let applier = Applier::default();
-    let mut desired: Deployment =
-        serde_json::from_value(deployment("1000m", 0, "", None)).unwrap();
+    let mut desired: Deployment = serde_json::from_value(deployment("1000m", 0, "", None)).unwrap();
     desired.metadata.generation = None;
     desired.metadata.resource_version = None;
     let digest = digest_of(&wanted(&desired).unwrap());
@@ -162,7 +175,14 @@ async fn a_value_that_the_server_writes_in_another_form_is_applied_once() {
     // A new process does not know yet, and asks once.
     assert!(applier.differs(&desired, &read(3, "7")));
     let script = async {
-        answer(&mut server, "PATCH", "/deployments/outbox-0", 200, json!(read(3, "7"))).await;
+        answer(
+            &mut server,
+            "PATCH",
+            "/deployments/outbox-0",
+            200,
+            &json!(read(3, "7")),
+        )
+        .await;
     };
     let live = read(3, "7");
     let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, Some(&live)), script);

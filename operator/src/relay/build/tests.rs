@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use super::{network, workload};
 use crate::context::Settings;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "reads better with the JSON in place"
+)]
 fn relay(spec: Value) -> SmtpRelay {
     serde_json::from_value(json!({
         "apiVersion": "mailrelay.dev/v1alpha1",

@@ -4,36 +4,31 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    HTTPGetAction, KeyToPath, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim,
-    PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, PodAffinityTerm, PodAntiAffinity,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
-    ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext, ServiceAccount,
-    Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext, ServiceAccount, VolumeMount,
+    VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use operator_api::names::{
-    self, ACCEPTING_LABEL, BUCKET_ENTRY, DRAINING_SINCE_ANNOTATION, RELAY_LABEL, SHARD_LABEL,
+    self, ACCEPTING_LABEL, DRAINING_SINCE_ANNOTATION, RELAY_LABEL, SHARD_LABEL,
 };
-use operator_api::{PodTemplate, SmtpRelay, Storage};
-use relay_config::{BUCKETS, MAIN_FILE, bucket_file};
+use operator_api::{PodTemplate, SmtpRelay};
+use relay_config::MAIN_FILE;
 
-use super::{metadata, relay_name, tls_secret};
-use crate::certificates::{CA, CERTIFICATE, KEY};
+use super::{metadata, relay_name, volumes};
 use crate::context::Settings;
 use crate::labels;
-use crate::render::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, TLS_DIRECTORY};
 
 /// User and group of the relay: those of distroless images' `nonroot`.
 const USER: i64 = 65532;
-/// Read for the group that the kubelet gives the files to.
-const FILE_MODE: i32 = 0o440;
 /// The relay's own grace for open transactions is 25 s; then it closes its queue.
 const TERMINATION_GRACE: i64 = 60;
 /// Size of a queue whose spec names none.
-const DEFAULT_QUEUE: &str = "1Gi";
+pub(super) const DEFAULT_QUEUE: &str = "1Gi";
 /// Value of the annotation of a pod that never was in the Service.
 pub(in crate::relay) const SINCE_BIRTH: &str = "0";
 /// Seconds that a relay gets to read a large queue back.
@@ -147,26 +142,17 @@ fn pod(
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(TERMINATION_GRACE),
-            security_context: Some(PodSecurityContext {
-                run_as_non_root: Some(true),
-                run_as_user: Some(USER),
-                run_as_group: Some(USER),
-                fs_group: Some(USER),
-                // A large queue is not walked through at each start.
-                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-                seccomp_profile: Some(SeccompProfile {
-                    type_: "RuntimeDefault".to_owned(),
-                    localhost_profile: None,
-                }),
-                ..PodSecurityContext::default()
-            }),
+            security_context: Some(pod_security()),
             image_pull_secrets: some(pull_secrets.collect()),
             node_selector: filled(template.node_selector.clone()),
             tolerations: some(template.tolerations.clone()),
             affinity: Some(affinity.unwrap_or_else(|| apart(relay_name(relay)))),
             priority_class_name: template.priority_class_name.clone(),
             containers: vec![container(relay, &template, settings)],
-            volumes: Some(vec![configuration(relay), queue(relay, index)]),
+            volumes: Some(vec![
+                volumes::configuration(relay),
+                volumes::queue(relay, index),
+            ]),
             ..PodSpec::default()
         }),
     }
@@ -197,16 +183,7 @@ fn container(relay: &SmtpRelay, template: &PodTemplate, settings: &Settings) -> 
         env: Some(environment(template)),
         ports: Some(ports.map(port).collect()),
         resources: Some(template.resources.clone().unwrap_or_else(default_resources)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security()),
         startup_probe: Some(probe("/healthz", 1, STARTUP_SECONDS)),
         liveness_probe: Some(probe("/healthz", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 3)),
@@ -224,6 +201,37 @@ fn container(relay: &SmtpRelay, template: &PodTemplate, settings: &Settings) -> 
             },
         ]),
         ..Container::default()
+    }
+}
+
+/// What PodSecurity `restricted` asks of a pod.
+fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        // A large queue is not walked through at each start.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// What PodSecurity `restricted` asks of a container, and no writing outside the queue.
+fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
+        ..SecurityContext::default()
     }
 }
 
@@ -275,89 +283,6 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
         timeout_seconds: Some(5),
         ..Probe::default()
     }
-}
-
-/// All files in one volume, so that they change together. Buckets are optional and mounted from the
-/// start: a new domain changes no pod.
-fn configuration(relay: &SmtpRelay) -> Volume {
-    let name = relay_name(relay);
-    let mut sources = vec![
-        files(names::config_secret(name), None, false),
-        files(
-            names::internal_secret(name),
-            Some(items(INTERNAL_DIRECTORY, &[CERTIFICATE, KEY, CA])),
-            false,
-        ),
-    ];
-    if let Some(secret) = tls_secret(relay) {
-        let entries = items(TLS_DIRECTORY, &[CERTIFICATE, KEY]);
-        sources.push(files(secret, Some(entries), false));
-    }
-    sources.extend((0..BUCKETS).map(|index| {
-        let entry = KeyToPath {
-            key: BUCKET_ENTRY.to_owned(),
-            path: format!("{BUCKET_DIRECTORY}/{}", bucket_file(index).display()),
-            mode: None,
-        };
-        files(names::bucket_secret(name, index), Some(vec![entry]), true)
-    }));
-    Volume {
-        name: "config".to_owned(),
-        projected: Some(ProjectedVolumeSource {
-            default_mode: Some(FILE_MODE),
-            sources: Some(sources),
-        }),
-        ..Volume::default()
-    }
-}
-
-fn files(secret: String, items: Option<Vec<KeyToPath>>, optional: bool) -> VolumeProjection {
-    VolumeProjection {
-        secret: Some(SecretProjection {
-            name: secret,
-            items,
-            optional: Some(optional),
-        }),
-        ..VolumeProjection::default()
-    }
-}
-
-fn items(directory: &str, entries: &[&str]) -> Vec<KeyToPath> {
-    entries
-        .iter()
-        .map(|entry| KeyToPath {
-            key: (*entry).to_owned(),
-            path: format!("{directory}/{entry}"),
-            mode: None,
-        })
-        .collect()
-}
-
-fn queue(relay: &SmtpRelay, index: i32) -> Volume {
-    let mut volume = Volume {
-        name: "queue".to_owned(),
-        ..Volume::default()
-    };
-    match relay.spec.storage() {
-        Storage::Persistent => {
-            volume.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
-                claim_name: names::claim(relay_name(relay), index),
-                read_only: None,
-            });
-        }
-        Storage::Ephemeral => {
-            let queue = relay.spec.queue.clone().unwrap_or_default();
-            volume.empty_dir = Some(EmptyDirVolumeSource {
-                size_limit: Some(
-                    queue
-                        .size
-                        .unwrap_or_else(|| Quantity(DEFAULT_QUEUE.to_owned())),
-                ),
-                medium: None,
-            });
-        }
-    }
-    volume
 }
 
 /// Shards prefer different nodes.

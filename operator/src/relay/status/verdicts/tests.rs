@@ -10,6 +10,10 @@ use serde_json::json;
 use super::*;
 use crate::relay::dereference::Shard;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "reads better with the JSON in place"
+)]
 fn found(spec: serde_json::Value, with_volumes: bool) -> Found {
     let relay: SmtpRelay = serde_json::from_value(json!({
         "apiVersion": "mailrelay.dev/v1alpha1",
@@ -113,6 +117,7 @@ impl Row {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn conditions_tell_the_first_thing_that_is_wrong() {
     let healthy = Row::healthy;
     let starting = |version| shard(ShardPhase::Starting, false, version, None);

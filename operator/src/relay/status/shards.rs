@@ -1,0 +1,87 @@
+//! What is told of each shard. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operator_api::names;
+use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
+
+use crate::relay::dereference::{Found, Shard};
+
+/// Ages are told to the second, moments are reckoned from them: less than this is no change.
+const OLDEST_TOLERANCE: i64 = 5;
+
+/// What is told of one shard. `before` is the relay's last status.
+pub(super) fn status(
+    found: &Found,
+    shard: &Shard,
+    hash: Option<&str>,
+    draining: &[(i32, String)],
+    old: &SmtpRelayStatus,
+    now: Timestamp,
+) -> ShardStatus {
+    let name = names::shard(&found.key.1, shard.index);
+    let before = old.shards.iter().find(|before| before.name == name);
+    let mut status = ShardStatus {
+        phase: if shard.index >= found.relay.spec.replicas {
+            ShardPhase::Draining
+        } else if shard.is_ready() {
+            ShardPhase::Running
+        } else {
+            ShardPhase::Starting
+        },
+        name,
+        message: draining
+            .iter()
+            .find(|(index, _)| *index == shard.index)
+            .map(|(_, why)| why.clone()),
+        ..ShardStatus::default()
+    };
+    match &shard.report {
+        None => {}
+        Some(Err(error)) => {
+            status.message = Some(error.clone());
+            // What was last seen is more telling than nothing.
+            if let Some(before) = before {
+                status.version.clone_from(&before.version);
+                status.queued_messages = before.queued_messages;
+                status.oldest_message.clone_from(&before.oldest_message);
+            }
+        }
+        Some(Ok(report)) => {
+            status.programmed = hash.is_some_and(|hash| hash == report.config_hash);
+            status.version = Some(report.version.clone());
+            status.message = status.message.or_else(|| report.config_error.clone());
+            status.queued_messages = i64::try_from(report.queue.messages).unwrap_or(i64::MAX);
+            if report.queue.messages > 0 {
+                let known = before.and_then(|before| before.oldest_message.clone());
+                status.oldest_message = Some(oldest(known, report.queue.oldest_seconds, now));
+            }
+        }
+    }
+    status
+}
+
+/// When the oldest message came, kept from before while it is about the same.
+fn oldest(known: Option<Time>, age: u64, now: Timestamp) -> Time {
+    let second = now.as_second().saturating_sub_unsigned(age);
+    if let Some(known) = known
+        && (known.0.as_second() - second).abs() <= OLDEST_TOLERANCE
+    {
+        return known;
+    }
+    Time(Timestamp::from_second(second).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_message_moves_only_when_it_is_another() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = oldest(None, 30, at(1000));
+        assert_eq!(first, Time(at(970)));
+        assert_eq!(oldest(Some(first.clone()), 92, at(1060)), first);
+        assert_eq!(oldest(Some(first), 10, at(1060)), Time(at(1050)));
+    }
+}
