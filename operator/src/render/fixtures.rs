@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 
 use super::Namespaces;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! at the call reads better without a reference"
+)]
 fn object<T: serde::de::DeserializeOwned>(
     kind: &str,
     namespace: &str,

@@ -366,6 +366,7 @@ fn senders_are_the_named_ones_each_once() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn what_breaks_the_whole_relay_names_the_field_and_the_remedy() {
     let smarthost = |more: serde_json::Value| {
         let mut smarthost = json!({"host": "provider.example", "port": 465, "tls": "Implicit"});

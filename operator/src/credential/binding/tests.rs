@@ -2,6 +2,10 @@ use serde_json::json;
 
 use super::*;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! at the call reads better without a reference"
+)]
 fn relay(spec: serde_json::Value) -> SmtpRelay {
     serde_json::from_value(json!({
         "apiVersion": "mailrelay.dev/v1alpha1", "kind": "SmtpRelay",
