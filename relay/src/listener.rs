@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use relay_config::Listener;
+use relay_config::{Authentication, Listener};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -200,8 +200,9 @@ struct Refused {
 }
 
 fn judge(listener: &Listener, peer: IpAddr, open: u32, most: u32) -> Result<(), Refused> {
-    let clients = &listener.clients;
-    if !clients.is_empty() && !clients.iter().any(|network| network.contains(peer)) {
+    // With optional authentication the networks say who may do without it, not who may connect.
+    let gated = listener.authentication != Authentication::Optional && !listener.clients.is_empty();
+    if gated && !listener.is_client(peer) {
         return Err(Refused {
             reason: "client_network",
             reply: "554 5.7.1 your address is in none of the networks that this port is for\r\n",
@@ -231,15 +232,15 @@ fn dismiss(stream: TcpStream, listener: &Listener, reply: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_config::{Authentication, ListenerTls};
+    use relay_config::ListenerTls;
 
     #[test]
     fn clients_are_let_in_by_network_and_number() {
-        let listener = |clients: &[&str]| Listener {
+        let listener = |authentication, clients: &[&str]| Listener {
             name: "submission".into(),
             address: "127.0.0.1:0".parse().unwrap(),
             tls: ListenerTls::None,
-            authentication: Authentication::None,
+            authentication,
             cleartext_authentication: false,
             clients: clients
                 .iter()
@@ -254,12 +255,15 @@ mod tests {
             (&["10.0.0.0/8"], "192.0.2.1", 0, Some("client_network")),
             (&["10.0.0.0/8"], "2001:db8::1", 99, Some("client_network")),
         ] {
-            let verdict = judge(&listener(clients), peer.parse().unwrap(), open, 10);
+            let listener = listener(Authentication::None, clients);
+            let verdict = judge(&listener, peer.parse().unwrap(), open, 10);
             assert_eq!(
                 verdict.err().map(|refused| refused.reason),
                 reason,
                 "{peer} {open}"
             );
         }
+        let listener = listener(Authentication::Optional, &["10.0.0.0/8"]);
+        assert!(judge(&listener, "192.0.2.1".parse().unwrap(), 0, 10).is_ok());
     }
 }

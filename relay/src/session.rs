@@ -7,7 +7,7 @@
 //! `limits.receivingBytes`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ impl Session {
             recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
             start_tls: listener.tls == ListenerTls::StartTls && has_certificate,
             implicit_tls: listener.tls == ListenerTls::Implicit,
-            login: login_policy(&listener),
+            login: login_policy(&listener, peer.ip()),
             login_without_tls: listener.cleartext_authentication,
         };
         let limits = config.limits.clone();
@@ -245,12 +245,11 @@ fn describe(connection: &rustls::ServerConnection) -> Option<String> {
     Some(format!("{version} {}", suite.replace("TLS13_", "TLS_")))
 }
 
-fn login_policy(listener: &Listener) -> LoginPolicy {
+fn login_policy(listener: &Listener, peer: IpAddr) -> LoginPolicy {
     match listener.authentication {
-        Authentication::Required => LoginPolicy::Required,
-        // Without a list of networks nobody's address says who it is.
-        Authentication::Optional if listener.clients.is_empty() => LoginPolicy::Required,
-        Authentication::Optional => LoginPolicy::Optional,
+        // Only an address in one of the networks says who somebody is.
+        Authentication::Optional if listener.is_client(peer) => LoginPolicy::Optional,
+        Authentication::Required | Authentication::Optional => LoginPolicy::Required,
         Authentication::None => LoginPolicy::None,
     }
 }

@@ -73,10 +73,18 @@ pub struct Listener {
     /// whoever shares the network.
     #[serde(default)]
     pub cleartext_authentication: bool,
-    /// Client networks that may connect; all when empty. Must not be empty with
-    /// `authentication: None`, which would be an open relay.
+    /// Client networks. With `authentication: Optional` those that may send without it; otherwise
+    /// those that may connect, all when empty. Must not be empty with `authentication: None`,
+    /// which would be an open relay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<Cidr>,
+}
+
+impl Listener {
+    /// Whether `peer` lies in one of [`Self::clients`].
+    pub fn is_client(&self, peer: std::net::IpAddr) -> bool {
+        self.clients.iter().any(|network| network.contains(peer))
+    }
 }
 
 /// Encryption of a listener.
