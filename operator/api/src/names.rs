@@ -7,7 +7,7 @@ pub const GROUP: &str = "mailrelay.dev";
 /// Field manager of server-side apply.
 pub const FIELD_MANAGER: &str = "mailrelay-operator";
 
-/// Finalizer on all three kinds.
+/// Finalizer of SmtpRelays. The other kinds have nothing outside their namespace.
 pub const FINALIZER: &str = "mailrelay.dev/finalizer";
 
 /// Label with the relay's name on everything that belongs to a relay.
