@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tempfile::TempDir;
+use anyhow::{Context as _, bail, ensure};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 pub use mailbox::{Delivered, Verdict};
@@ -27,14 +28,16 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 /// Ending likewise; Postfix lets open sessions finish their command.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// Ends both daemons when its standard input ends.
+/// Ends both daemons when its standard input ends, and then removes the directory unless it was told
+/// a word before: so nothing is left also when the harness is killed.
 const SUPERVISOR: &str = r#"
 opendkim -f -x "$1/opendkim.conf" & verifier=$!
 postfix -c "$1/postfix" start-fg & mail=$!
-read -r _
-kill -TERM "$verifier" "$mail" 2>/dev/null
-if read -r master < "$1/spool/pid/master.pid"; then kill -TERM "$master" 2>/dev/null; fi
+read -r keep
+read -r master < "$1/spool/pid/master.pid"
+kill -TERM "$verifier" "$mail" $master
 wait
+[ -n "$keep" ] || rm -rf "$1"
 "#;
 
 /// What a receiver is to be.
@@ -55,7 +58,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Receiver {
     plan: Plan,
-    directory: TempDir,
+    directory: PathBuf,
     supervisor: Option<Child>,
 }
 
@@ -68,8 +71,9 @@ impl Receiver {
         }
         let directory = tempfile::Builder::new()
             .prefix("mailrelay-receiver-")
-            .tempdir()?;
-        configuration::write(directory.path(), &plan)
+            .tempdir()?
+            .keep();
+        configuration::write(&directory, &plan)
             .await
             .context("the receiver's directory cannot be prepared")?;
         let mut receiver = Self {
@@ -83,10 +87,16 @@ impl Receiver {
 
     /// Starts again after [`Self::stop`], with mail and queue as they were.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
+        // Postfix shares a port with another one, which would get every second connection.
+        ensure!(
+            TcpStream::connect(self.address()).await.is_err(),
+            "something listens at {} already",
+            self.address()
+        );
         let log = std::fs::File::create(self.path("supervisor.log"))?;
         let child = Command::new("sh")
             .args(["-c", SUPERVISOR, "receiver"])
-            .arg(self.directory.path())
+            .arg(&self.directory)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
@@ -114,7 +124,9 @@ impl Receiver {
         let Some(mut supervisor) = self.supervisor.take() else {
             return Ok(());
         };
-        drop(supervisor.stdin.take());
+        if let Some(mut stdin) = supervisor.stdin.take() {
+            stdin.write_all(b"keep\n").await?;
+        }
         tokio::time::timeout(STOP_LIMIT, supervisor.wait())
             .await
             .with_context(|| format!("the receiver does not end:\n{}", self.log()))??;
@@ -177,6 +189,16 @@ impl Receiver {
     }
 
     fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.directory.path().join(name)
+        self.directory.join(name)
+    }
+}
+
+impl Drop for Receiver {
+    /// A running receiver's directory is removed by its supervisor, when the daemons are gone.
+    fn drop(&mut self) {
+        if self.supervisor.is_none() {
+            // A leftover below the temporary directory is no reason to fail.
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }
