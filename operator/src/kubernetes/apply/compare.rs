@@ -26,6 +26,9 @@ pub(super) fn annotate(value: &mut Value, digest: &str) {
     value["metadata"]["annotations"][APPLIED_ANNOTATION] = digest.into();
 }
 
+/// Maps of which a further key changes the meaning: it selects other pods.
+const WHOLE: [&str; 2] = ["selector", "matchLabels"];
+
 /// Whether `live` has every field of `desired` with its value, and the same content.
 pub(super) fn covers(live: &Value, desired: &Value) -> bool {
     same_content(live, desired) && contains(live, desired)
@@ -47,8 +50,16 @@ pub(super) fn contains(live: &Value, desired: &Value) -> bool {
     match (live, desired) {
         (_, Value::Null) => true,
         (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(name, wanted)| {
-            live.get(name)
-                .map_or_else(|| is_empty(wanted), |found| contains(found, wanted))
+            live.get(name).map_or_else(
+                || is_empty(wanted),
+                |found| {
+                    if WHOLE.contains(&name.as_str()) {
+                        found == wanted
+                    } else {
+                        contains(found, wanted)
+                    }
+                },
+            )
         }),
         (Value::Array(live), Value::Array(desired)) => {
             live.len() == desired.len()

@@ -32,6 +32,15 @@ fn an_edit_a_lost_item_and_a_new_entry_are_differences() {
 }
 
 #[test]
+fn a_selector_with_one_key_more_is_a_difference() {
+    let desired = json!({"spec": {"selector": {"mailrelay.dev/relay": "outbox"}}});
+    let mut live = desired.clone();
+    assert!(covers(&live, &desired));
+    live["spec"]["selector"]["app"] = "somebody-else".into();
+    assert!(!covers(&live, &desired));
+}
+
+#[test]
 fn o11_the_digest_says_nothing_about_content() {
     let secret = |password: &str| json!({"kind": "Secret", "data": {"password": password}});
     assert_eq!(
