@@ -123,6 +123,9 @@ class Cluster:
         for thing in base_objects():
             self._apply(thing)
         wait_for("the node object", lambda: self._node() is not None, NODE_LIMIT)
+        # kube-router rewrites the filter table while it starts; a first sync of kube-proxy that
+        # meets it fails, and was seen not to be tried again.
+        self._await("kube-proxy")
         for name in ("kube-router", "local-path-provisioner"):
             self._launch(name)
         step("wait for the node, DNS and the packet filter")
@@ -163,7 +166,7 @@ class Cluster:
             "etcd": lambda: _http(f"http://127.0.0.1:{settings.ETCD_PORT}/health"),
             "kube-apiserver": self.api.ready,
             "kubelet": lambda: _http("http://127.0.0.1:10248/healthz"),
-            "kube-proxy": lambda: _http("http://127.0.0.1:10256/healthz"),
+            "kube-proxy": network.services_routed,
             "kube-router": network.policies_enforced,
             "coredns": self._dns_answers,
         }

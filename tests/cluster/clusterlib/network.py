@@ -68,6 +68,13 @@ def change_peer_address(action: str, address: str) -> None:
         _ip("address", "del", f"{address}/32", "dev", settings.PEER_BRIDGE)
 
 
+def services_routed() -> bool:
+    """Whether kube-proxy leads the API server's Service somewhere. Its health port says less."""
+    command = ["iptables", "-w", "-t", "nat", "-S", "KUBE-SERVICES"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "default/kubernetes:https" in shown.stdout
+
+
 def policies_enforced() -> bool:
     """Whether kube-router has hooked itself into the packet filter."""
     command = ["iptables", "-w", "-S", "FORWARD"]
