@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::process::{Finished, Run};
+use crate::wait;
 
 const SUBMIT: &str = include_str!("clients/submit.py");
 /// Debian's own interpreter.
 const PYTHON: &str = "/usr/bin/python3";
 /// Bulk runs included.
 const LIMIT: Duration = Duration::from_mins(5);
+/// How long a refused connection is tried again.
+const RECONNECT: Duration = Duration::from_secs(10);
 
 /// How a client encrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -183,8 +186,21 @@ impl Place {
             .context("smtplib reported nothing")
     }
 
-    /// Sends one mail with Python's smtplib.
+    /// Sends one mail with Python's smtplib. A refused connection is tried again for a while, as
+    /// applications do: a node leads a Service to a pod up to a second after the pod is ready.
     pub async fn send(&self, account: &Account, mail: &Mail) -> anyhow::Result<Outcome> {
+        wait::until("a connection that is taken", RECONNECT, || async {
+            match self.send_once(account, mail).await {
+                Ok(outcome) if outcome.text.starts_with("ConnectionRefusedError") => {
+                    Err(outcome.text)
+                }
+                outcome => Ok(outcome),
+            }
+        })
+        .await?
+    }
+
+    async fn send_once(&self, account: &Account, mail: &Mail) -> anyhow::Result<Outcome> {
         let outcomes = self.smtplib(account, std::slice::from_ref(mail), 1).await?;
         outcomes
             .into_iter()
