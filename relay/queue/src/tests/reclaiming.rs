@@ -29,10 +29,10 @@ fn dead_segments_are_removed() {
     let bench = Bench::new();
     let (queue, _) = bench.open();
     traffic(&queue, 0..100);
+    // The last settles may still begin a segment, whose file is there before it is counted.
     until("all but the last segment go", || {
-        queue.counters().segments <= 2
+        queue.counters().segments <= 2 && bench.disk.files("/queue/log").len() <= 2
     });
-    assert!(bench.disk.files("/queue/log").len() <= 2);
     assert_eq!(queue.counters().moved, 0);
     assert_eq!(
         Bench::on(bench.disk.power_cut()).open().1.damaged_records,
