@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use crate::clients::{Account, Encryption, Place};
 use crate::cluster::Cluster;
@@ -30,8 +30,10 @@ const QUIET: Duration = Duration::from_secs(15);
 
 /// The cluster with the operator of this checkout in it, prepared once per process.
 static PREPARED: OnceCell<Cluster> = OnceCell::const_new();
-/// Two cores: one scenario at a time, however many threads the test runner has.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Scenarios at one time: they wait for pods more than they work, but the machine has two cores.
+static PLACES: Semaphore = Semaphore::const_new(3);
+/// Held for writing by a scenario that must have the cluster to itself.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
 
 /// One test's world.
 #[derive(Debug)]
@@ -48,15 +50,36 @@ pub struct Scenario {
     pub place: Place,
 }
 
-/// Runs a test in a scenario named `name` with the receiving server at `10.250.0.host`, and removes
-/// the scenario when the test has passed. After a failure it stays, to be looked at; the next run
-/// removes it.
+/// Runs a test in a scenario named `name` with the receiving server at `10.250.0.host`, beside
+/// others, and removes the scenario when the test has passed. After a failure it stays, to be looked
+/// at; the next run removes it.
 pub async fn run(
     name: &str,
     host: u8,
     test: impl AsyncFnOnce(&mut Scenario) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let _turn = TURN.lock().await;
+    // The place first: whoever waits for one must not keep the cluster from those that want it whole.
+    let _place = PLACES.acquire().await?;
+    let _others = CLUSTER.read().await;
+    whole(name, host, test).await
+}
+
+/// As [`run`], with no other scenario at the same time: for a test that measures, or that disturbs
+/// the operator of all.
+pub async fn run_alone(
+    name: &str,
+    host: u8,
+    test: impl AsyncFnOnce(&mut Scenario) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let _alone = CLUSTER.write().await;
+    whole(name, host, test).await
+}
+
+async fn whole(
+    name: &str,
+    host: u8,
+    test: impl AsyncFnOnce(&mut Scenario) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let prepared = PREPARED.get_or_try_init(prepare).await?.reconnect().await?;
     let mut scenario = Scenario::start(&prepared, name, host).await?;
     if let Err(error) = test(&mut scenario).await {

@@ -89,7 +89,7 @@ async fn deleting_a_relay_removes_what_it_made_and_nothing_else() -> anyhow::Res
 
 #[tokio::test]
 async fn an_operator_restarted_in_the_middle_of_a_change_finishes_it() -> anyhow::Result<()> {
-    scenario::run("restart", 20, async |scenario: &mut Scenario| {
+    scenario::run_alone("restart", 20, async |scenario: &mut Scenario| {
         let account = scenario.set_up("").await?;
         let more = json!({"spec": {"replicas": 2, "limits": {"messageSize": "128Ki"}}});
         scenario

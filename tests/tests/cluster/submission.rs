@@ -17,7 +17,7 @@ const EDIT_LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn mail_over_each_port_arrives_with_both_signatures() -> anyhow::Result<()> {
-    scenario::run("submission", 11, async |scenario: &mut Scenario| {
+    scenario::run_alone("submission", 11, async |scenario: &mut Scenario| {
         let start = Instant::now();
         scenario.namespace.apply(&scenario.manifests("")).await?;
         let account = scenario.ready().await?;
@@ -157,7 +157,7 @@ async fn r50_bcc_is_removed_and_its_recipient_served() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn an_edit_is_in_force_within_seconds() -> anyhow::Result<()> {
-    scenario::run("edit", 13, async |scenario: &mut Scenario| {
+    scenario::run_alone("edit", 13, async |scenario: &mut Scenario| {
         let account = scenario.set_up("").await?;
         let mail = Mail::new(&scenario.sender(), &scenario.customer(), "edit");
         let place = &scenario.place;
