@@ -2,17 +2,46 @@
 //!
 //! `observedGeneration` is always set; `lastTransitionTime` changes only with the status.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use operator_api::conditions::{READY, reason};
+use operator_api::conditions::{ACCEPTED, PROGRAMMED, READY, reason};
+use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 
 use crate::render::Violation;
 
 /// Longest message that the API server takes, in octets.
 const LONGEST_MESSAGE: usize = 32 * 1024;
+/// Shortest and longest wait for a condition that does not hold yet.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+
+/// An object with conditions.
+pub trait Conditioned {
+    /// Those that it shows; none before its first status.
+    fn conditions(&self) -> &[Condition];
+}
+
+impl Conditioned for SmtpRelay {
+    fn conditions(&self) -> &[Condition] {
+        let status = self.status.as_ref();
+        status.map_or(&[], |status| &status.conditions)
+    }
+}
+
+impl Conditioned for SendingDomain {
+    fn conditions(&self) -> &[Condition] {
+        let status = self.status.as_ref();
+        status.map_or(&[], |status| &status.conditions)
+    }
+}
+
+impl Conditioned for SmtpCredential {
+    fn conditions(&self) -> &[Condition] {
+        let status = self.status.as_ref();
+        status.map_or(&[], |status| &status.conditions)
+    }
+}
 
 /// What a condition should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +137,31 @@ pub fn merge(
     verdicts.iter().map(condition).collect()
 }
 
+/// `Accepted`, with what it means for the kind.
+pub fn accepted(judged: &Result<(), Violation>, message: &str) -> Verdict {
+    match judged {
+        Ok(()) => Verdict::yes(ACCEPTED, reason::ACCEPTED, message),
+        Err(violation) => Verdict::violated(ACCEPTED, violation),
+    }
+}
+
+/// `Programmed` of what attaches to a relay, with what it means for the kind when it holds and when
+/// it does not.
+pub fn programmed(
+    accepted: &Result<(), Violation>,
+    programmed: bool,
+    message: &str,
+    pending: &str,
+) -> Verdict {
+    if accepted.is_err() {
+        return Verdict::no(PROGRAMMED, reason::NOT_ACCEPTED, "waits for Accepted");
+    }
+    if programmed {
+        return Verdict::yes(PROGRAMMED, reason::PROGRAMMED, message);
+    }
+    Verdict::no(PROGRAMMED, reason::PENDING, pending)
+}
+
 /// `Ready` over the verdicts that it rests on: the first that does not hold decides.
 pub fn ready(verdicts: &[Verdict], message: impl Into<String>) -> Verdict {
     match verdicts.iter().find(|verdict| !verdict.holds()) {
@@ -131,22 +185,36 @@ pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
 }
 
 /// Whether the condition of a type was found true for this very generation.
-pub fn held(conditions: &[Condition], kind: &str, generation: Option<i64>) -> bool {
+fn held(conditions: &[Condition], kind: &str, generation: Option<i64>) -> bool {
     find(conditions, kind).is_some_and(|condition| {
         condition.status == "True" && condition.observed_generation == generation
     })
 }
 
-/// How long to wait for a condition: a tenth of the time that it has not held, within `bounds`.
-pub fn patience(
-    conditions: &[Condition],
-    kind: &str,
-    bounds: &RangeInclusive<Duration>,
+/// Whether an object is programmed, given what is `known` of the shards. After a restart nothing is
+/// known until they have been asked; what was found before stands so long.
+pub fn is_programmed(known: Option<bool>, shown: &[Condition], generation: Option<i64>) -> bool {
+    known.unwrap_or_else(|| held(shown, PROGRAMMED, generation))
+}
+
+/// When to look again at an accepted object that the shards are not known to run: after a tenth of
+/// the time that this has lasted, within [`PATIENCE`]. The relay's changes trigger a reconcile too;
+/// this covers a configuration that came into force without its status changing. Costs no request.
+pub fn look_again(
+    accepted: &Result<(), Violation>,
+    known: Option<bool>,
+    shown: &[Condition],
     now: Timestamp,
-) -> Duration {
+) -> Option<Duration> {
+    (accepted.is_ok() && known != Some(true)).then(|| patience(shown, PROGRAMMED, now))
+}
+
+/// How long to wait for a condition: a tenth of the time that it has not held.
+fn patience(conditions: &[Condition], kind: &str, now: Timestamp) -> Duration {
     let since = find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);
     let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    (lasted / 10).clamp(*bounds.start(), *bounds.end())
+    let (shortest, longest) = PATIENCE;
+    (lasted / 10).clamp(shortest, longest)
 }
 
 /// Verdicts whose status or reason differs from what the object showed: what Events tell of.
@@ -195,7 +263,6 @@ mod tests {
 
     #[test]
     fn patience_grows_with_the_time_that_a_condition_has_not_held() {
-        let bounds = Duration::from_secs(2)..=Duration::from_mins(1);
         let since = merge(
             &[],
             &[Verdict::no("Programmed", "Pending", "")],
@@ -203,13 +270,10 @@ mod tests {
             time(100),
         );
         for (now, seconds) in [(100, 2), (50, 2), (400, 30), (90_000, 60)] {
-            let wait = patience(&since, "Programmed", &bounds, time(now));
+            let wait = patience(&since, "Programmed", time(now));
             assert_eq!(wait, Duration::from_secs(seconds), "{now}");
         }
-        assert_eq!(
-            patience(&[], "Programmed", &bounds, time(9)),
-            Duration::from_secs(2)
-        );
+        assert_eq!(patience(&[], "Programmed", time(9)), Duration::from_secs(2));
     }
 
     #[test]

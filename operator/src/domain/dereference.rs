@@ -18,7 +18,7 @@ use super::dns::Check;
 use super::keyring::Keyring;
 use super::records::{self, Answer};
 use crate::certificates::{self, SecretData};
-use crate::conditions;
+use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
 use crate::guarded_secret::is_owned;
 use crate::render::Namespaces;
@@ -147,12 +147,8 @@ fn waiting(domain: &SendingDomain, keyring: &Keyring, now: Timestamp) -> Duratio
         .values()
         .filter_map(|stored| stored.created)
         .max();
-    let existing = domain
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    let changed =
-        conditions::find(existing, DNS_VERIFIED).map(|condition| condition.last_transition_time.0);
+    let changed = conditions::find(domain.conditions(), DNS_VERIFIED)
+        .map(|condition| condition.last_transition_time.0);
     let since = made.max(changed).unwrap_or(now);
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }

@@ -1,13 +1,12 @@
 //! What the domain shows: built from what was read and written, written only when it differs.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use operator_api::conditions::{ACCEPTED, KEYS_READY, PROGRAMMED, reason};
+use operator_api::conditions::{KEYS_READY, reason};
 use operator_api::names::dkim_secret;
 use operator_api::{
     DkimAlgorithm, DnsRecord, KeyState, KeyStatus, SendingDomain, SendingDomainStatus,
@@ -20,16 +19,20 @@ use super::dereference::Seen;
 use super::keyring::{self, Keyring, StoredKey};
 use super::records::{self, Answer};
 use super::validate::{self, Judged};
-use crate::conditions::{self, Verdict};
+use crate::conditions::{self, Conditioned as _, Verdict};
 use crate::context::Context;
-use crate::kubernetes::{events, status};
+use crate::kubernetes::events::{self, RECONCILE};
+use crate::kubernetes::status;
 use crate::render::admission::Attached as _;
 use crate::render::{Digest, domain_entry};
 
-/// While the relay does not run the domain as it is. The relay's changes trigger a reconcile too;
-/// this covers a configuration that came into force without its status changing. Costs no request;
-/// a tenth of the time that it has lasted, within these bounds.
-const PENDING: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(1);
+/// Reasons that pass by themselves, or are told by another condition.
+const QUIET: [&str; 4] = [
+    reason::KEYS_PENDING,
+    reason::PENDING,
+    reason::NOT_ACCEPTED,
+    reason::LOOKUP_FAILED,
+];
 /// DNS is not looked at more often than this, whatever was scheduled.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -50,12 +53,8 @@ pub(super) async fn run(
         &domain.claim(),
         entry.as_ref().map(Digest::of),
     );
-    let existing = domain.status.as_ref();
-    let existing = existing.map_or(&[][..], |status| &status.conditions);
-    // After a restart nothing is known until the shards have been asked; what was found before
-    // stands so long.
-    let programmed =
-        known.unwrap_or_else(|| conditions::held(existing, PROGRAMMED, domain.metadata.generation));
+    let shown = domain.conditions();
+    let programmed = conditions::is_programmed(known, shown, domain.metadata.generation);
     let (desired, verdicts) = build(domain, seen, judged, applied, programmed, now);
     tell(domain, context, applied, &verdicts).await;
     status::write(&context.client, domain, domain.status.as_ref(), &desired)
@@ -72,8 +71,7 @@ pub(super) async fn run(
     } else {
         Some(SHORTEST)
     };
-    let pending = (judged.accepted.is_ok() && known != Some(true))
-        .then(|| conditions::patience(existing, PROGRAMMED, &PENDING, now));
+    let pending = conditions::look_again(&judged.accepted, known, shown, now);
     Ok([next_check, pending]
         .into_iter()
         .flatten()
@@ -94,32 +92,26 @@ fn build(
     let keyring = Keyring::read(&data);
     let records = validate::records(domain, &keyring, seen);
     let mut verdicts = vec![
-        accepted(judged),
+        conditions::accepted(&judged.accepted, "the relay sends for the domain"),
         keys_ready(domain, judged, &keyring),
         records::verdict(&needed(domain, &keyring, &records), failure(seen)),
-        is_programmed(judged, programmed),
+        conditions::programmed(
+            &judged.accepted,
+            programmed,
+            "every shard of the relay runs the domain",
+            "the relay's shards do not all run the domain as it is now",
+        ),
     ];
     let message = "mail from the domain is accepted and signed, and its records are published";
     verdicts.push(conditions::ready(&verdicts, message));
-    let existing = domain
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
     let generation = domain.metadata.generation;
     let status = SendingDomainStatus {
         observed_generation: generation,
-        conditions: conditions::merge(existing, &verdicts, generation, now),
+        conditions: conditions::merge(domain.conditions(), &verdicts, generation, now),
         dns_records: records,
         keys: keys(seen, &keyring, now),
     };
     (status, verdicts)
-}
-
-fn accepted(judged: &Judged) -> Verdict {
-    match &judged.accepted {
-        Ok(()) => Verdict::yes(ACCEPTED, reason::ACCEPTED, "the relay sends for the domain"),
-        Err(violation) => Verdict::violated(ACCEPTED, violation),
-    }
 }
 
 fn keys_ready(domain: &SendingDomain, judged: &Judged, keyring: &Keyring) -> Verdict {
@@ -171,19 +163,6 @@ fn failure(seen: &Seen) -> Option<&str> {
     })
 }
 
-fn is_programmed(judged: &Judged, programmed: bool) -> Verdict {
-    if judged.accepted.is_err() {
-        let message = "waits for Accepted";
-        return Verdict::no(PROGRAMMED, reason::NOT_ACCEPTED, message);
-    }
-    if programmed {
-        let message = "every shard of the relay runs the domain";
-        return Verdict::yes(PROGRAMMED, reason::PROGRAMMED, message);
-    }
-    let message = "the relay's shards do not all run the domain as it is now";
-    Verdict::no(PROGRAMMED, reason::PENDING, message)
-}
-
 fn keys(seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {
     let made = seen
         .secret
@@ -217,38 +196,18 @@ fn state(stored: &StoredKey) -> KeyState {
 }
 
 async fn tell(domain: &SendingDomain, context: &Context, applied: &Applied, verdicts: &[Verdict]) {
-    const ACTION: &str = "Reconcile";
+    let recorder = &context.recorder;
     if !applied.made.is_empty() {
         let note = format!(
             "made DKIM keys with selectors {}; publish the records in status.dnsRecords",
             applied.made.join(", ")
         );
-        events::normal(&context.recorder, domain, "KeysMade", ACTION, &note).await;
+        events::normal(recorder, domain, "KeysMade", RECONCILE, &note).await;
     }
-    let existing = domain
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    for verdict in conditions::transitions(existing, verdicts) {
-        let note = format!("{}: {}", verdict.kind, verdict.message);
-        if verdict.holds() {
-            events::normal(&context.recorder, domain, verdict.reason, ACTION, &note).await;
-        } else if is_bad(verdict) {
-            events::warning(&context.recorder, domain, verdict.reason, ACTION, &note).await;
-        }
-    }
-}
-
-/// What passes by itself, or is told by another condition, is no Event.
-fn is_bad(verdict: &Verdict) -> bool {
-    verdict.kind != operator_api::conditions::READY
-        && ![
-            reason::KEYS_PENDING,
-            reason::PENDING,
-            reason::NOT_ACCEPTED,
-            reason::LOOKUP_FAILED,
-        ]
-        .contains(&verdict.reason)
+    events::transitions(recorder, domain, verdicts, |verdict| {
+        events::unless_quiet(verdict, &QUIET)
+    })
+    .await;
 }
 
 #[cfg(test)]

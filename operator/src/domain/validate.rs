@@ -14,7 +14,7 @@ use super::dereference::Seen;
 use super::keyring::{self, Keyring, Plan, Wanted};
 use super::records;
 use crate::certificates::SecretData;
-use crate::conditions;
+use crate::conditions::{self, Conditioned as _};
 use crate::render::{Violation, admission};
 
 /// What became of the checks.
@@ -41,11 +41,7 @@ pub(super) fn run(domain: &SendingDomain, seen: &Seen, now: Timestamp) -> Judged
 /// The relay runs nothing new while its own spec cannot be used.
 pub(crate) fn relay_is_accepted(relay: Option<&SmtpRelay>) -> Result<(), Violation> {
     let Some(relay) = relay else { return Ok(()) };
-    let conditions = relay
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    match conditions::find(conditions, ACCEPTED) {
+    match conditions::find(relay.conditions(), ACCEPTED) {
         Some(condition) if condition.status == "False" => Err(Violation::new(
             reason::RELAY_NOT_ACCEPTED,
             format!(

@@ -116,7 +116,7 @@ where
                     &context.recorder,
                     object.as_ref(),
                     reason,
-                    "Reconcile",
+                    events::RECONCILE,
                     &error.to_string(),
                 )
                 .await;

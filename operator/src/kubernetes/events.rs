@@ -4,9 +4,14 @@
 
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
+use operator_api::conditions::READY;
+
+use crate::conditions::{self, Conditioned, Verdict};
 
 /// Longest note that the API server takes, in octets.
 const LONGEST_NOTE: usize = 1024;
+/// Action of what a reconcile does and finds.
+pub const RECONCILE: &str = "Reconcile";
 
 /// Tells that something went as asked for.
 pub async fn normal<K>(recorder: &Recorder, object: &K, reason: &str, action: &str, note: &str)
@@ -22,6 +27,34 @@ where
     K: Resource<DynamicType = ()>,
 {
     publish(recorder, object, EventType::Warning, reason, action, note).await;
+}
+
+/// Tells the verdicts that differ from what the object shows, each as `told` says, or not at all.
+pub async fn transitions<K>(
+    recorder: &Recorder,
+    object: &K,
+    verdicts: &[Verdict],
+    told: impl Fn(&Verdict) -> Option<EventType>,
+) where
+    K: Resource<DynamicType = ()> + Conditioned,
+{
+    for verdict in conditions::transitions(object.conditions(), verdicts) {
+        if let Some(type_) = told(verdict) {
+            let note = format!("{}: {}", verdict.kind, verdict.message);
+            publish(recorder, object, type_, verdict.reason, RECONCILE, &note).await;
+        }
+    }
+}
+
+/// How a verdict is told: what holds as normal, what does not as a warning. No Event is made of
+/// `quiet` reasons, which pass by themselves or are told by another condition, nor of `Ready` when
+/// it only repeats another condition.
+pub fn unless_quiet(verdict: &Verdict, quiet: &[&str]) -> Option<EventType> {
+    if verdict.holds() {
+        return Some(EventType::Normal);
+    }
+    let told = verdict.kind != READY && !quiet.contains(&verdict.reason);
+    told.then_some(EventType::Warning)
 }
 
 async fn publish<K: Resource<DynamicType = ()>>(

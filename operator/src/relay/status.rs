@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use kube::runtime::events::EventType;
 use operator_api::conditions::{self as types, reason};
 use operator_api::names::RELAY_LABEL;
 use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
@@ -101,7 +102,7 @@ pub(super) async fn run(
         certificate_not_after: tls.not_after().map(Time),
         ..summary(found, shards, &old, &verdicts, now)
     };
-    tell_transitions(context, found, &old, &verdicts).await;
+    events::transitions(&context.recorder, found.relay.as_ref(), &verdicts, told).await;
     let written = writer::write(
         &context.client,
         found.relay.as_ref(),
@@ -168,7 +169,7 @@ pub(super) async fn refused(
         Verdict::violated(types::ACCEPTED, violation),
         Verdict::no(types::READY, violation.reason, violation.message.clone()),
     ];
-    tell_transitions(context, found, &old, &verdicts).await;
+    events::transitions(&context.recorder, found.relay.as_ref(), &verdicts, told).await;
     let generation = found.relay.metadata.generation;
     let status = SmtpRelayStatus {
         observed_generation: generation,
@@ -259,27 +260,17 @@ fn pending_for(status: &SmtpRelayStatus, changed: bool, now: Timestamp) -> Durat
     Duration::from_secs(u64::try_from(waited).unwrap_or(0))
 }
 
-async fn tell_transitions(
-    context: &Context,
-    found: &Found,
-    old: &SmtpRelayStatus,
-    verdicts: &[Verdict],
-) {
-    for verdict in conditions::transitions(&old.conditions, verdicts) {
-        let relay = found.relay.as_ref();
-        let note = format!("{}: {}", verdict.kind, verdict.message);
-        let told = verdict.kind == types::READY
-            || (!verdict.holds() && verdict.kind != types::PROGRAMMED && !is_pending(verdict));
-        if !told {
-            continue;
-        }
-        let recorder = &context.recorder;
-        if verdict.holds() || is_pending(verdict) {
-            events::normal(recorder, relay, verdict.reason, "Reconcile", &note).await;
-        } else {
-            events::warning(recorder, relay, verdict.reason, "Reconcile", &note).await;
-        }
-    }
+/// How a verdict is told: `Ready` always, of the others what somebody should look at.
+fn told(verdict: &Verdict) -> Option<EventType> {
+    let told = verdict.kind == types::READY
+        || (!verdict.holds() && verdict.kind != types::PROGRAMMED && !is_pending(verdict));
+    let normal = verdict.holds() || is_pending(verdict);
+    let type_ = if normal {
+        EventType::Normal
+    } else {
+        EventType::Warning
+    };
+    told.then_some(type_)
 }
 
 fn count(number: usize) -> i32 {
