@@ -22,5 +22,6 @@ mod session;
 mod snapshot;
 mod telemetry;
 mod tls;
+mod trace_parent;
 
 pub use cli::main;

@@ -1,38 +1,16 @@
-//! Joins the way of a message to the trace of the application that sent it: W3C Trace Context,
-//! version 00, in a header field of the message.
+//! Joins the way of a message to the trace of the application that sent it, which a header field of
+//! the message names.
 
 use opentelemetry::Context;
-use opentelemetry::trace::{
-    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
-};
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use relay_queue::MessageId;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Reads a `traceparent`; anything but its exact form is as good as none.
+/// Reads the value of a `traceparent` field.
 pub(super) fn parse(value: &[u8]) -> Option<SpanContext> {
-    let value = std::str::from_utf8(value).ok()?.trim();
-    let parts: Vec<_> = value.split('-').collect();
-    let hexadecimal = |part: &str, length: usize| {
-        part.len() == length
-            && part
-                .bytes()
-                .all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let ["00", trace, span, flags] = parts[..] else {
-        return None;
-    };
-    if !hexadecimal(trace, 32) || !hexadecimal(span, 16) || !hexadecimal(flags, 2) {
-        return None;
-    }
-    let parent = SpanContext::new(
-        TraceId::from_hex(trace).ok()?,
-        SpanId::from_hex(span).ok()?,
-        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
-        true,
-        TraceState::NONE,
-    );
-    parent.is_valid().then_some(parent)
+    let value = std::str::from_utf8(value).ok()?;
+    crate::trace_parent::parse(value.trim())
 }
 
 /// The span of a message's acceptance, below the application's own if it named one.
@@ -51,14 +29,7 @@ pub(super) fn trace_parent(span: &Span, parent: Option<&SpanContext>) -> Option<
     let context = span.context();
     let own = context.span().span_context().clone();
     let named = if own.is_valid() { Some(&own) } else { parent };
-    named.map(|context| {
-        format!(
-            "00-{}-{}-{:02x}",
-            context.trace_id(),
-            context.span_id(),
-            context.trace_flags().to_u8()
-        )
-    })
+    named.map(crate::trace_parent::format)
 }
 
 #[cfg(test)]
