@@ -1,0 +1,78 @@
+//! Mail that goes to one server, whatever its domain.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::delivery::testing::peer::Tls as PeerTls;
+use crate::delivery::testing::tls_server;
+
+/// A server that takes mail under TLS after a password, which is right while `accepts` says so.
+async fn smarthost(tls: Arc<rustls::ServerConfig>, accepts: Arc<AtomicBool>) -> Peer {
+    Peer::start(Behaviour {
+        offers: "250-AUTH PLAIN\r\n",
+        tls: PeerTls::Yes(tls),
+        rule: Box::new(move |_, line| {
+            let good = accepts.load(Ordering::SeqCst);
+            let reply = if good { "235 ok" } else { "535 5.7.8 wrong" };
+            line.starts_with("AUTH PLAIN ")
+                .then_some(Answer::Say(reply))
+        }),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_smarthost_takes_all_mail_and_a_wrong_password_makes_it_wait() {
+    let (tls, pem) = tls_server(&["localhost"]);
+    let accepts = Arc::new(AtomicBool::new(true));
+    let peer = smarthost(tls, accepts.clone()).await;
+    let relay = Relay::start(&configuration(25, None, ""));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("ca.pem"), pem).unwrap();
+    let load = |hostname: &str| {
+        let smarthosts = format!(
+            "smarthosts: [{{host: localhost, port: {}, certificateAuthorities: ca.pem, \
+             authentication: {{username: user, password: pass}}}}]",
+            peer.port()
+        );
+        let text = configuration(25, None, &smarthosts).replace("relay.example", hostname);
+        let file = directory.path().join("relay.yaml");
+        std::fs::write(&file, text).unwrap();
+        let snapshot = Snapshot::load(&file, None).unwrap();
+        relay.context.snapshot.store(Arc::new(snapshot));
+    };
+
+    load("relay.example");
+    relay
+        .finish(None, &["a@one.example", "b@two.example"])
+        .await;
+    assert_eq!(peer.encrypted(), [true, true]);
+    assert_eq!(peer.connections(), 2);
+    let login = "AUTH PLAIN AHVzZXIAcGFzcw==".to_owned();
+    assert!(peer.lines(0).contains(&login));
+
+    accepts.store(false, Ordering::SeqCst);
+    load("again.example");
+    assert_eq!(relay.defer(SENDER, &["a@one.example"]).await, 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn mail_put_together_for_a_smarthost_that_is_gone_goes_to_each_domain() {
+    let pair = Pair::start(
+        TWO_DOMAINS,
+        Behaviour::default(),
+        Behaviour::default(),
+        "smarthosts: [{host: 127.0.0.4, port: 1, tls: None}]",
+    )
+    .await;
+    let without = configuration(pair.first.port(), Some(pair.dns.address), "");
+    pair.relay.reconfigure(&without);
+    let to = ["a@one.test", "b@two.test", "c@one.test"];
+    for _ in 0..2 {
+        pair.relay.finish(None, &to).await;
+    }
+    assert_eq!(recipients(&pair.first), [2, 2]);
+    assert_eq!(recipients(&pair.second), [1, 1]);
+    pair.relay.stop().await;
+}
