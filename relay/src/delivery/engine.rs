@@ -48,7 +48,7 @@ pub(super) struct Engine {
     memory: Semaphore,
 }
 
-/// Deliversuntil shutdown.
+/// Delivers until shutdown.
 pub(super) async fn run(context: SharedContext) {
     let tls = match Tls::new() {
         Ok(tls) => tls,
