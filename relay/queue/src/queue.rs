@@ -219,6 +219,11 @@ impl Queue {
         self.shared.changed.clone().notified_owned()
     }
 
+    /// The content of a message if it is still in memory. Never touches the disk.
+    pub fn cached(&self, id: MessageId) -> Option<Vec<Bytes>> {
+        self.shared.cache.lock().content(id)
+    }
+
     /// The content of a message: from memory when it is still cached, else read from the disk.
     /// Blocking I/O of the page cache kind; large content (a file of its own) is read whole.
     /// `NotFound` for a message that is not in the queue; `InvalidData` when it is damaged: it

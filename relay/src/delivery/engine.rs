@@ -241,7 +241,7 @@ impl Engine {
         &self,
         id: MessageId,
     ) -> std::io::Result<(Vec<Bytes>, Option<SemaphorePermit<'_>>)> {
-        let pieces = self.context.queue.content(id)?;
+        let pieces = self.read(id).await?;
         let octets: usize = pieces.iter().map(Bytes::len).sum();
         let kib = u32::try_from(octets / 1024).unwrap_or(u32::MAX);
         let kib = kib.clamp(1, CONTENT_KIB);
@@ -250,7 +250,19 @@ impl Engine {
         }
         drop(pieces);
         let permit = self.memory.acquire_many(kib).await.ok();
-        Ok((self.context.queue.content(id)?, permit))
+        Ok((self.read(id).await?, permit))
+    }
+
+    /// The content of a message: what is no longer in memory is read on a thread that may wait for
+    /// the disk, so that a slow one holds up no session.
+    async fn read(&self, id: MessageId) -> std::io::Result<Vec<Bytes>> {
+        if let Some(pieces) = self.context.queue.cached(id) {
+            return Ok(pieces);
+        }
+        let queue = self.context.queue.clone();
+        tokio::task::spawn_blocking(move || queue.content(id))
+            .await
+            .map_err(std::io::Error::other)?
     }
 }
 
