@@ -17,6 +17,7 @@ help: ## Show this list
 .PHONY: demo
 demo: ## From a bare checkout to a delivered, verified message on a real cluster
 	@tests/prerequisites build cluster mail
+	@echo 'demo: compiling the demo itself first; with nothing compiled yet, all of this takes half an hour' >&2
 	$(CARGO) run --locked --quiet -p mailrelay-tests --bin demo -- up
 
 .PHONY: demo-down
@@ -24,8 +25,8 @@ demo-down: ## Remove what `make demo` made
 	@$(CARGO) run --locked --quiet -p mailrelay-tests --bin demo -- down
 
 .PHONY: test
-test: ## Unit, golden, process-level and cluster tests
-	@tests/prerequisites build cluster mail
+test: ## Unit, golden, process-level, fuzz and cluster tests
+	@tests/prerequisites build cluster fuzz mail
 	tests/run all
 
 .PHONY: unit
@@ -39,6 +40,7 @@ check: format lint docs walls crds chart ## Everything that can be judged withou
 .PHONY: format
 format: ## Formatting
 	@$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 .PHONY: lint
 lint: ## Clippy, warnings denied
@@ -81,6 +83,11 @@ cluster-up: ## Start the test cluster
 .PHONY: cluster-down
 cluster-down: ## Stop the test cluster
 	@tests/cluster/cluster down
+
+.PHONY: fuzz
+fuzz: ## Ten minutes for each fuzz target
+	@tests/prerequisites build fuzz
+	tests/fuzz/run -s 600
 
 .PHONY: smoke-bench
 smoke-bench: ## Messages per second beside Postfix in the same run

@@ -85,10 +85,15 @@ pub struct CommandError {
 
 impl CommandError {
     fn new(code: u16, enhanced: &'static str, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        // It may quote the client, and goes into logs too.
+        if text.contains(char::is_control) {
+            text = text.replace(char::is_control, "?");
+        }
         Self {
             code,
             enhanced,
-            text: text.into(),
+            text,
         }
     }
 
