@@ -29,3 +29,5 @@ mod reload;
 mod shutdown;
 #[path = "process/submission.rs"]
 mod submission;
+#[path = "process/telemetry.rs"]
+mod telemetry;

@@ -85,7 +85,12 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Relay {
-        Relay::start(&self.path("relay.json"))
+        self.start_with(&[])
+    }
+
+    /// With settings in the environment.
+    pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Relay {
+        Relay::start(&self.path("relay.json"), environment)
     }
 }
 
@@ -130,8 +135,9 @@ struct Log {
 
 impl Relay {
     /// Starts and waits until it says that it is ready.
-    pub(crate) fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = command()
+            .envs(environment.iter().copied())
             .arg("serve")
             .arg("--config")
             .arg(config)

@@ -195,7 +195,7 @@ fn a_directory_swapped_as_the_kubelet_does_it_is_seen_as_one_change() {
         let target = std::path::Path::new("..data").join(name);
         std::os::unix::fs::symlink(target, root.path().join(name)).unwrap();
     }
-    let relay = Relay::start(&root.path().join("relay.json"));
+    let relay = Relay::start(&root.path().join("relay.json"), &[]);
     let mut open = session(&relay, &setup);
     let before = certificate(&relay, &setup);
 
