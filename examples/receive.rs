@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::Write as _;
 
 use bytes::BytesMut;
-use relay_smtp::server::{Answer, Event, LoginPolicy, Message, Server, Settings};
+use relay_smtp::server::{Answer, Event, Message, Server, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -38,11 +38,7 @@ async fn session(mut stream: TcpStream) -> std::io::Result<()> {
         hostname: "receive.example".into(),
         banner: "example receiver".into(),
         message_bytes: MESSAGE_BYTES,
-        recipients: 1000,
-        start_tls: false,
-        implicit_tls: false,
-        login: LoginPolicy::None,
-        login_without_tls: false,
+        ..Settings::default()
     });
     let mut input = BytesMut::with_capacity(16 * 1024);
     loop {

@@ -155,6 +155,7 @@ mod tests {
             implicit_tls: true,
             login: LoginPolicy::Required,
             login_without_tls: false,
+            ..Settings::default()
         });
         let response = BASE64.encode(format!("\0{username}\0{password}"));
         let line = format!("EHLO c\r\nAUTH PLAIN {response}\r\n");

@@ -20,6 +20,7 @@ use crate::snapshot::SendingDomain;
 mod authors;
 mod fields;
 mod joined;
+mod options;
 mod prepare;
 mod trace;
 
@@ -61,6 +62,7 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         smtputf8: message.smtputf8,
         identity: origin.identity.clone(),
         trace_parent,
+        options: options::absolute(message.options, message.recipient_options, now),
     };
     finish(context, origin, id, envelope, draft, started)
         .instrument(span)

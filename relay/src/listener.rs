@@ -1,15 +1,15 @@
 //! Accepts connections, within limits, and sees the sessions to their end.
 //!
 //! One task per listener and one per session. Too many sessions are answered 421 and clients from
-//! other networks 554, both before anything is read from them.
+//! other networks 554, both before anything is read from them. Behind a proxy it is the client of
+//! whom the proxy's header speaks that is judged, and counted.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use relay_config::{Authentication, Listener};
+use relay_config::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,9 +19,15 @@ use crate::authentication::Authenticator;
 use crate::context::SharedContext;
 use crate::session;
 
+mod admission;
 mod budget;
+mod proxy;
+mod tally;
 
 pub(crate) use budget::{Budget, Share};
+pub(crate) use tally::{Claim, Tally};
+
+use admission::{Refused, dismiss, judge, judge_client};
 
 /// Pause after `accept` failed, as it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,6 +39,8 @@ pub(crate) struct Inbound {
     pub(crate) budget: Arc<Budget>,
     /// Sessions that are open.
     sessions: AtomicU32,
+    addresses: Arc<Tally<IpAddr>>,
+    pub(crate) identities: Arc<Tally<String>>,
 }
 
 impl Inbound {
@@ -42,6 +50,8 @@ impl Inbound {
             authenticator: Authenticator::new(),
             budget: Arc::default(),
             sessions: AtomicU32::new(0),
+            addresses: Arc::default(),
+            identities: Arc::default(),
         }
     }
 }
@@ -128,13 +138,39 @@ impl Open {
         let Self {
             count,
             listener,
-            stream,
-            peer,
+            mut stream,
+            mut peer,
         } = self;
+        let inbound = &count.inbound;
+        if listener.proxy_protocol {
+            match proxy::origin(&mut stream, peer).await {
+                Ok(client) => peer = client,
+                Err(error) => {
+                    inbound
+                        .context
+                        .metrics
+                        .connection(&listener.name, "proxy_header");
+                    tracing::warn!(listener = listener.name, proxy = %peer, %error, "no usable PROXY header");
+                    return;
+                }
+            }
+        }
+        let snapshot = inbound.context.snapshot.load_full();
+        let most = snapshot.config.limits.connections_per_address;
+        drop(snapshot);
+        let claim = match judge_client(&listener, peer.ip(), &inbound.addresses, most) {
+            Ok(claim) => claim,
+            Err(refusal) => return refuse(inbound, &listener, peer, stream, &refusal),
+        };
+        inbound
+            .context
+            .metrics
+            .connection(&listener.name, "accepted");
         let span = tracing::info_span!("session", listener = listener.name, %peer);
-        session::run(Arc::clone(&count.inbound), listener, stream, peer)
+        session::run(Arc::clone(inbound), listener, stream, peer)
             .instrument(span)
             .await;
+        drop(claim);
     }
 }
 
@@ -171,20 +207,12 @@ fn admit(
 ) -> Option<Open> {
     let snapshot = inbound.context.snapshot.load();
     let listener = snapshot.config.listeners.get(index)?;
-    let metrics = &inbound.context.metrics;
     let most = snapshot.config.limits.connections;
-    if let Err(refusal) = judge(
-        listener,
-        peer.ip(),
-        inbound.sessions.load(Ordering::Relaxed),
-        most,
-    ) {
-        metrics.connection(&listener.name, refusal.reason);
-        tracing::info!(listener = listener.name, %peer, reason = refusal.reason, "connection refused");
-        dismiss(stream, listener, refusal.reply);
+    let open = inbound.sessions.load(Ordering::Relaxed);
+    if let Err(refusal) = judge(listener, peer.ip(), open, most) {
+        refuse(inbound, listener, peer, stream, &refusal);
         return None;
     }
-    metrics.connection(&listener.name, "accepted");
     Some(Open {
         count: Count::new(inbound, &listener.name),
         listener: listener.clone(),
@@ -193,77 +221,15 @@ fn admit(
     })
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Refused {
-    reason: &'static str,
-    reply: &'static str,
-}
-
-fn judge(listener: &Listener, peer: IpAddr, open: u32, most: u32) -> Result<(), Refused> {
-    // With optional authentication the networks say who may do without it, not who may connect.
-    let gated = listener.authentication != Authentication::Optional && !listener.clients.is_empty();
-    if gated && !listener.is_client(peer) {
-        return Err(Refused {
-            reason: "client_network",
-            reply: "554 5.7.1 your address is in none of the networks that this port is for\r\n",
-        });
-    }
-    if open >= most {
-        return Err(Refused {
-            reason: "limit",
-            reply: "421 4.3.2 too many sessions; try again later\r\n",
-        });
-    }
-    Ok(())
-}
-
-/// Says why and closes, at once: a refused client is worth no task. A client that speaks TLS from
-/// the start could not read it.
-fn dismiss(stream: TcpStream, listener: &Listener, reply: &str) {
-    if listener.tls == relay_config::ListenerTls::Implicit {
-        return;
-    }
-    // The socket does not block and its buffer is empty, so this writes all or nothing.
-    if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write_all(reply.as_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use relay_config::ListenerTls;
-
-    #[test]
-    fn clients_are_let_in_by_network_and_number() {
-        let listener = |authentication, clients: &[&str]| Listener {
-            name: "submission".into(),
-            address: "127.0.0.1:0".parse().unwrap(),
-            tls: ListenerTls::None,
-            authentication,
-            cleartext_authentication: false,
-            clients: clients
-                .iter()
-                .map(|network| network.parse().unwrap())
-                .collect(),
-        };
-        for (clients, peer, open, reason) in [
-            (&[][..], "192.0.2.1", 9, None),
-            (&[], "192.0.2.1", 10, Some("limit")),
-            (&["10.0.0.0/8", "192.0.2.0/24"], "192.0.2.1", 0, None),
-            (&["192.0.2.0/24"], "::ffff:192.0.2.1", 0, None),
-            (&["10.0.0.0/8"], "192.0.2.1", 0, Some("client_network")),
-            (&["10.0.0.0/8"], "2001:db8::1", 99, Some("client_network")),
-        ] {
-            let listener = listener(Authentication::None, clients);
-            let verdict = judge(&listener, peer.parse().unwrap(), open, 10);
-            assert_eq!(
-                verdict.err().map(|refused| refused.reason),
-                reason,
-                "{peer} {open}"
-            );
-        }
-        let listener = listener(Authentication::Optional, &["10.0.0.0/8"]);
-        assert!(judge(&listener, "192.0.2.1".parse().unwrap(), 0, 10).is_ok());
-    }
+fn refuse(
+    inbound: &Inbound,
+    listener: &Listener,
+    peer: SocketAddr,
+    stream: TcpStream,
+    refusal: &Refused,
+) {
+    let metrics = &inbound.context.metrics;
+    metrics.connection(&listener.name, refusal.reason);
+    tracing::info!(listener = listener.name, %peer, reason = refusal.reason, "connection refused");
+    dismiss(stream, listener, refusal.reply);
 }

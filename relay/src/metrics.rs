@@ -224,7 +224,8 @@ impl Metrics {
         self.delivery_seconds.record(latency.as_secs_f64(), &[]);
     }
 
-    /// A failure was reported to its sender (`sent`), or why not (`null_sender`).
+    /// A failure was reported to its sender (`sent`), or why not (`null_sender`, `not_wanted`); or a
+    /// success (`relayed`).
     pub(crate) fn bounce(&self, result: &'static str) {
         self.bounces.add(1, &[KeyValue::new("result", result)]);
     }

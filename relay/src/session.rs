@@ -13,17 +13,22 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use relay_config::{Authentication, Limits, Listener, ListenerTls};
-use relay_smtp::server::{Answer, LoginPolicy, Server, Settings};
+use relay_smtp::command::Syntax;
+use relay_smtp::server::{Answer, HoldLimit, LoginPolicy, Server, Settings};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::listener::{Inbound, Share};
+use crate::context::now;
+use crate::listener::{Claim, Inbound, Share};
 
 mod events;
+mod pace;
 
 use events::Step;
+use pace::{Pace, Seen};
 
 /// Octets read at a time.
 const READ: usize = 16 * 1024;
@@ -34,7 +39,6 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 /// What a client gets to read the last reply before its connection is closed under it.
 const LINGER: Duration = Duration::from_secs(1);
 
-const TIMED_OUT: Answer = Answer::fixed(421, "4.4.2", "nothing was sent for too long; closing");
 const STOPPING: Answer = Answer::fixed(421, "4.3.2", "the relay is stopping; connect again");
 const NO_MEMORY: Answer = Answer::fixed(
     452,
@@ -51,6 +55,7 @@ struct Session {
     server: Server,
     input: BytesMut,
     share: Share,
+    pace: Pace,
     login: Option<Identified>,
     /// TLS version and cipher suite.
     tls: Option<String>,
@@ -60,6 +65,8 @@ struct Session {
 struct Identified {
     username: String,
     identity: String,
+    /// Counts the session as one of the identity's.
+    _claim: Claim<String>,
 }
 
 /// How a conversation over one stream ended.
@@ -103,10 +110,20 @@ impl Session {
             implicit_tls: listener.tls == ListenerTls::Implicit,
             login: login_policy(&listener, peer.ip()),
             login_without_tls: listener.cleartext_authentication,
+            binary_mime: false,
+            syntax: if listener.lenient {
+                Syntax::Lenient
+            } else {
+                Syntax::Strict
+            },
+            hold: hold_limit(&config.limits),
+            header_bytes: config.limits.header_bytes,
+            commands: config.limits.commands,
         };
         let limits = config.limits.clone();
         Self {
             share: Share::new(&inbound.budget, limits.receiving_bytes),
+            pace: Pace::new(&limits, Instant::now()),
             server: Server::new(settings),
             inbound,
             listener,
@@ -190,13 +207,16 @@ impl Session {
                 }
                 Step::Read => {
                     self.widen();
+                    let seen = self.seen();
+                    self.pace.observe(Instant::now(), seen);
+                    let limit = self.pace.limit(seen);
                     tokio::select! {
                         biased;
-                        read = read(stream, &mut self.input, self.limits.idle_timeout.get()) => {
+                        read = read(stream, &mut self.input, limit.at) => {
                             match read? {
                                 Read::Octets => {}
                                 Read::End => return Ok(End::Closed),
-                                Read::Nothing => self.server.end(&TIMED_OUT),
+                                Read::Nothing => self.time_out(&limit),
                             }
                         }
                         () = &mut shutdown, if !stopping => {}
@@ -204,6 +224,21 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            lines: self.server.lines(),
+            content: self.server.content_octets(),
+            in_content: self.server.is_in_content(),
+            is_idle: self.server.is_idle(),
+        }
+    }
+
+    fn time_out(&mut self, limit: &pace::Limit) {
+        self.inbound.context.metrics.refused(limit.reason);
+        tracing::debug!(reason = limit.reason, "the client's time is over");
+        self.server.end(&limit.answer);
     }
 
     /// Room to read into; what a large message needed is given back after it.
@@ -254,6 +289,15 @@ fn login_policy(listener: &Listener, peer: IpAddr) -> LoginPolicy {
     }
 }
 
+/// Counted from the start of the session, so that what `EHLO` says holds.
+fn hold_limit(limits: &Limits) -> Option<HoldLimit> {
+    let seconds = limits.maximum_hold.get().as_secs();
+    (seconds > 0).then(|| HoldLimit {
+        seconds,
+        until: now().0 / 1000 + seconds,
+    })
+}
+
 enum Read {
     Octets,
     End,
@@ -264,9 +308,9 @@ enum Read {
 async fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
     input: &mut BytesMut,
-    patience: Duration,
+    until: Instant,
 ) -> io::Result<Read> {
-    match tokio::time::timeout(patience, stream.read_buf(input)).await {
+    match tokio::time::timeout_at(until, stream.read_buf(input)).await {
         Ok(Ok(0)) => Ok(Read::End),
         Ok(Ok(_)) => Ok(Read::Octets),
         Ok(Err(error)) => Err(error),

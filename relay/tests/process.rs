@@ -9,6 +9,8 @@
     reason = "helpers of tests: a failure is a failed test"
 )]
 
+#[path = "process/attack.rs"]
+mod attack;
 #[path = "process/authority.rs"]
 mod authority;
 #[path = "process/client.rs"]

@@ -69,6 +69,8 @@ fn an_empty_spec_and_a_full_one_are_fine() {
         "listeners": [
             {"name": "smtp", "port": 25},
             {"name": "trusted", "port": 2525, "tls": "None", "authentication": "None"},
+            {"name": "balanced", "port": 2526, "lenient": false, "proxyProtocol": true,
+                "proxies": ["198.51.100.0/24", "2001:db8::/32"]},
         ],
         "clients": {"namespaces": {"from": "All"}, "cidrs": ["192.0.2.0/24", "2001:db8::/32"]},
         "domains": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"mail": "yes"}}}},
@@ -83,7 +85,9 @@ fn an_empty_spec_and_a_full_one_are_fine() {
         },
         "dns": {"servers": ["10.96.0.10", "192.0.2.1:5353", "[2001:db8::1]:53", "2001:db8::1"]},
         "queue": {"size": "10Gi", "storageClassName": "fast"},
-        "limits": {"messageSize": "50Mi", "recipients": 200},
+        "limits": {"messageSize": "50Mi", "recipients": 200, "headerSize": "64Ki",
+            "connectionsPerAddress": 20, "connectionsPerIdentity": 20, "commands": 100,
+            "sessionTimeout": "30m", "minimumRate": 0, "maximumHold": "0s"},
     });
     assert_eq!(relay(&json!({})), "");
     assert_eq!(relay(&full), "");
@@ -110,6 +114,30 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
         (
             listeners(json!([{"name": "a", "port": 25}, {"name": "b", "port": 10025}])),
             "also takes the one 10000 above it",
+        ),
+        (
+            listeners(json!([{"name": "a", "port": 25, "proxyProtocol": true}])),
+            "proxyProtocol: true and the networks in proxies need each other",
+        ),
+        (
+            listeners(json!([{"name": "a", "port": 25, "proxies": ["10.0.0.0/8"]}])),
+            "proxyProtocol: true and the networks in proxies need each other",
+        ),
+        (
+            listeners(json!([{"name": "a", "port": 25, "proxyProtocol": true, "proxies": ["lb"]}])),
+            "each entry must be a network in CIDR notation",
+        ),
+        (
+            json!({"limits": {"headerSize": "1Mi"}}),
+            "must be a size from 4Ki to 512Ki",
+        ),
+        (
+            json!({"limits": {"maximumHold": "2161h"}}),
+            "must be at most 2160h",
+        ),
+        (
+            json!({"limits": {"sessionTimeout": "0s"}}),
+            "must be above 0, such as 30m",
         ),
         (
             listeners(json!([{"name": "a", "port": 8080}])),

@@ -7,14 +7,14 @@ use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
     Admin, Authentication, CertificateFiles, Cidr, Config, Delivery, DeliveryTls, Dns, Duration,
-    Health, Limits, Listener, ListenerTls, QueueSettings, Retry, Secret, Smarthost,
+    Health, Listener, ListenerTls, QueueSettings, Retry, Secret, Smarthost,
     SmarthostAuthentication, SmarthostTls, VERSION,
 };
 
-use super::{
-    BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation, quantity,
-};
+use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation};
 use crate::certificates::{CA, CERTIFICATE, KEY, SecretData};
+
+mod limits;
 
 /// The configuration, and the files that it names and that come with it in one Secret.
 pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Violation> {
@@ -42,7 +42,7 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
         hostname: hostname(inputs.relay),
         listeners,
         tls: uses_tls.then(|| certificate_files(TLS_DIRECTORY)),
-        limits: build_limits(spec.limits.as_ref())?,
+        limits: limits::build(spec.limits.as_ref())?,
         queue: QueueSettings {
             directory: Path::new(names::STATE_DIRECTORY).join("queue"),
             ..QueueSettings::default()
@@ -94,6 +94,12 @@ fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener
         },
         authentication,
         cleartext_authentication: false,
+        lenient: listener.lenient.unwrap_or(true),
+        proxy_protocol: listener.proxy_protocol,
+        proxies: networks(
+            &format!("spec.listeners[{}].proxies", listener.name),
+            &listener.proxies,
+        )?,
         // Pods have no fixed networks, so where all must authenticate it is the NetworkPolicy that
         // says who may connect.
         clients: match authentication {
@@ -101,33 +107,6 @@ fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener
             Authentication::Optional | Authentication::None => clients.to_vec(),
         },
     })
-}
-
-fn build_limits(limits: Option<&api::Limits>) -> Result<Limits, Violation> {
-    let mut built = Limits::default();
-    let Some(limits) = limits else {
-        return Ok(built);
-    };
-    if let Some(size) = &limits.message_size {
-        built.message_bytes = quantity::octets(size).ok_or_else(|| {
-            invalid(
-                "spec.limits.messageSize",
-                &size.0,
-                "is not a size; write it like 50Mi",
-            )
-        })?;
-        built.receiving_bytes = built.receiving_bytes.max(built.message_bytes);
-    }
-    let positive = |field: &str, value: i32| {
-        u32::try_from(value).map_err(|_| invalid(field, &value.to_string(), "is negative"))
-    };
-    if let Some(recipients) = limits.recipients {
-        built.recipients = positive("spec.limits.recipients", recipients)?;
-    }
-    if let Some(connections) = limits.connections {
-        built.connections = positive("spec.limits.connections", connections)?;
-    }
-    Ok(built)
 }
 
 fn build_delivery(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), Violation> {

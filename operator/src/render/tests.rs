@@ -113,7 +113,8 @@ fn every_field_of_the_spec_reaches_the_relay() {
     let spec = json!({
         "hostname": "smtp.example",
         "listeners": [
-            {"name": "in", "port": 26, "tls": "StartTls", "authentication": "Optional"},
+            {"name": "in", "port": 26, "tls": "StartTls", "authentication": "Optional",
+             "lenient": false, "proxyProtocol": true, "proxies": ["198.51.100.0/24"]},
             {"name": "printers", "port": 2526, "tls": "None", "authentication": "None"},
         ],
         "clients": {"cidrs": ["192.0.2.0/24"]},
@@ -131,7 +132,10 @@ fn every_field_of_the_spec_reaches_the_relay() {
             "permittedNetworks": ["10.0.0.0/8"],
         },
         "dns": {"servers": ["192.0.2.53", "[2001:db8::53]:5353"]},
-        "limits": {"messageSize": "128Mi", "recipients": 200, "connections": 50},
+        "limits": {"messageSize": "128Mi", "recipients": 200, "connections": 50,
+                   "connectionsPerAddress": 5, "connectionsPerIdentity": 7, "headerSize": "64Ki",
+                   "commands": 99, "sessionTimeout": "30m", "minimumRate": 1000,
+                   "maximumHold": "24h"},
     });
     let rendered = run(&relay(spec), &[], &[], &secrets).unwrap();
     assert_eq!(

@@ -188,6 +188,30 @@ mod tests {
                 MAIN.replace("\"None\"", "\"None\",\"authentication\":\"None\""),
                 "listeners[0].clients: is empty; without authentication",
             ),
+            (
+                MAIN.replace("\"None\"", "\"None\",\"proxyProtocol\":true"),
+                "listeners[0].proxies: names the networks of the proxies; give it with",
+            ),
+            (
+                MAIN.replace("\"None\"", "\"None\",\"proxies\":[\"10.0.0.0/8\"]"),
+                "listeners[0].proxies: names the networks of the proxies; give it with",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"headerBytes\":600000}"),
+                "limits.headerBytes: 600000 is more than 524288",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"sessionTimeout\":\"0s\"}"),
+                "limits.sessionTimeout: is 0s",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"maximumHold\":\"2161h\"}"),
+                "limits.maximumHold: 2161h is more than 90 days",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"connectionsPerAddress\":0}"),
+                "limits.connectionsPerAddress: is 0",
+            ),
             (MAIN.replace("outbox.example", "out box"), "hostname: \"out box\" is not a host name"),
             (MAIN.replace("127.0.0.1:2525", "here"), "relay.json: invalid socket address"),
             (MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"recipients\":5}"), "limits.recipients: 5 is less than 100"),

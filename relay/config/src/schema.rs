@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Cidr, Duration, Secret};
 
+mod limits;
+
+pub use limits::{LONGEST_HEADER, Limits};
+
 /// The only version of the format so far.
 pub const VERSION: u32 = 1;
 
@@ -78,12 +82,42 @@ pub struct Listener {
     /// which would be an open relay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<Cidr>,
+    /// Forgive what is harmless in `MAIL` and `RCPT`: white space around the path and missing
+    /// angle brackets. Default true, since appliances and old libraries write so. Bare CR or LF is
+    /// refused either way.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub lenient: bool,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, which says
+    /// where the client really is; before TLS, if any. Default false. Needs `proxies`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// With `proxyProtocol`: networks of the proxies. Nobody else may connect, since a header is
+    /// only as true as who writes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<Cidr>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Listener {
     /// Whether `peer` lies in one of [`Self::clients`].
     pub fn is_client(&self, peer: std::net::IpAddr) -> bool {
         self.clients.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether `peer` lies in one of [`Self::proxies`].
+    pub fn is_proxy(&self, peer: std::net::IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(peer))
     }
 }
 
@@ -119,39 +153,6 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// Private key of the leaf, PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
-}
-
-/// Bounds on clients. All have defaults that suit an application relay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Limits {
-    /// Largest message in octets, announced as `SIZE` (RFC 1870). Default 26214400 (25 MiB).
-    pub message_bytes: u64,
-    /// Recipients of one message. Default 1000; RFC 5321 section 4.5.3.1.8 asks for at least 100.
-    pub recipients: u32,
-    /// Sessions at one time over all listeners. Default 1000; one more is answered 421.
-    pub connections: u32,
-    /// Octets of messages that are being received at one time, over all sessions. Default
-    /// 134217728 (128 MiB); a message that does not fit is answered 452.
-    pub receiving_bytes: u64,
-    /// A session without a command for this long is closed with 421. Default 5m (RFC 5321 section
-    /// 4.5.3.2.7).
-    pub idle_timeout: Duration,
-    /// Time that open transactions get to finish when the relay stops. Default 25s.
-    pub shutdown_grace: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_bytes: 25 * 1024 * 1024,
-            recipients: 1000,
-            connections: 1000,
-            receiving_bytes: 128 * 1024 * 1024,
-            idle_timeout: Duration::from_secs(300),
-            shutdown_grace: Duration::from_secs(25),
-        }
-    }
 }
 
 /// The durable queue.

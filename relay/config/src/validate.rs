@@ -5,9 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use crate::{
-    Authentication, Config, ConfigError, Credential, Domain, ListenerTls, ScramVerifier, Smarthost,
-    SmarthostTls, VERSION,
+    Authentication, Config, ConfigError, Credential, Domain, LONGEST_HEADER, ListenerTls,
+    ScramVerifier, Smarthost, SmarthostTls, VERSION,
 };
+
+/// What the queue keeps to when it starts anew: work that is due later is due then.
+const LONGEST_HOLD: std::time::Duration = std::time::Duration::from_hours(90 * 24);
 
 impl Config {
     /// Checks everything that does not need a file's content.
@@ -84,6 +87,14 @@ impl Config {
                         .into(),
                 );
             }
+            if listener.proxy_protocol == listener.proxies.is_empty() {
+                return invalid(
+                    field("proxies"),
+                    "names the networks of the proxies; give it with proxyProtocol: true, and not \
+                     without"
+                        .into(),
+                );
+            }
         }
         Ok(())
     }
@@ -93,7 +104,17 @@ impl Config {
         let delivery = &self.delivery;
         let positive = [
             ("limits.messageBytes", limits.message_bytes),
+            ("limits.headerBytes", limits.header_bytes),
             ("limits.connections", limits.connections.into()),
+            (
+                "limits.connectionsPerAddress",
+                limits.connections_per_address.into(),
+            ),
+            (
+                "limits.connectionsPerIdentity",
+                limits.connections_per_identity.into(),
+            ),
+            ("limits.commands", limits.commands.into()),
             ("queue.messages", self.queue.messages),
             ("delivery.connections", delivery.connections.into()),
             (
@@ -129,6 +150,7 @@ impl Config {
                 ),
             );
         }
+        self.validate_sessions()?;
         let retry = &delivery.retry;
         if retry.initial.get().is_zero() || retry.maximum < retry.initial {
             return invalid(
@@ -137,6 +159,32 @@ impl Config {
                     "initial ({}) must be above 0 and at most maximum ({})",
                     retry.initial, retry.maximum
                 ),
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_sessions(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        if limits.header_bytes > LONGEST_HEADER {
+            return invalid(
+                "limits.headerBytes",
+                format!("{} is more than {LONGEST_HEADER}", limits.header_bytes),
+            );
+        }
+        let waits = [
+            ("limits.idleTimeout", limits.idle_timeout),
+            ("limits.sessionTimeout", limits.session_timeout),
+        ];
+        for (field, wait) in waits {
+            if wait.get().is_zero() {
+                return invalid(field, "is 0s; give a time or leave it out".into());
+            }
+        }
+        if limits.maximum_hold.get() > LONGEST_HOLD {
+            return invalid(
+                "limits.maximumHold",
+                format!("{} is more than 90 days (2160h)", limits.maximum_hold),
             );
         }
         Ok(())

@@ -47,6 +47,7 @@ fn message(number: u128) -> NewMessage {
             smtputf8: false,
             identity: Some("payroll".into()),
             trace_parent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            options: relay_queue::Options::default(),
         },
         content: vec![
             Bytes::from(vec![b'x'; 300]),

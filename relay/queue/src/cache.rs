@@ -45,7 +45,8 @@ impl Cache {
                 .recipients
                 .iter()
                 .map(|one| 64 + one.as_str().len())
-                .sum::<usize>();
+                .sum::<usize>()
+            + envelope.options.footprint();
         if size > self.limit || self.entries.contains_key(&id) {
             return;
         }
@@ -101,6 +102,7 @@ mod tests {
             smtputf8: false,
             identity: None,
             trace_parent: None,
+            options: crate::Options::default(),
         })
     }
 

@@ -10,7 +10,7 @@ mod slab;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::schedule::{Next, Schedule, Ticket};
-use crate::{Destination, MessageId, Outcome, Timestamp};
+use crate::{Destination, Envelope, MessageId, Outcome, Timestamp};
 use slab::Slab;
 
 /// Where a message lies: a message item in a segment file.
@@ -108,6 +108,7 @@ struct Entry {
     id: MessageId,
     accepted_at: Timestamp,
     location: Location,
+    priority: i8,
     units: Units,
 }
 
@@ -178,12 +179,12 @@ impl Index {
         self.entry(id).map(|entry| entry.location)
     }
 
-    /// Adds a message, due for all its recipients at once; `routes` are the destinations of the
-    /// recipients in order. False if there is one with this id already: nothing changed then.
+    /// Adds a message, due for all its recipients when it is released; `routes` are the
+    /// destinations of the recipients in order. False if there is one with this id already: nothing changed then.
     pub(crate) fn insert(
         &mut self,
         id: MessageId,
-        accepted_at: Timestamp,
+        envelope: &Envelope,
         location: Location,
         routes: &[Destination],
     ) -> bool {
@@ -206,17 +207,19 @@ impl Index {
         let units: Units = groups
             .into_iter()
             .map(|(destination, recipients)| Unit {
-                due: accepted_at,
+                due: envelope.released_at(),
                 recipients: Recipients::new(recipients),
                 destination: self.schedule.intern(destination),
                 attempts: 0,
                 state: State::Done,
             })
             .collect();
+        let accepted_at = envelope.accepted_at;
         let slot = self.entries.insert(Entry {
             id,
             accepted_at,
             location,
+            priority: envelope.options.priority,
             units,
         });
         self.slots.insert(id.0.to_be_bytes(), slot);
@@ -239,8 +242,9 @@ impl Index {
             if unit.state == State::Done && unit.is_open() {
                 unit.state = State::Waiting;
                 unit.due = unit.due.min(latest);
+                let ticket = Ticket { slot, unit: number };
                 self.schedule
-                    .push(unit.destination, unit.due, Ticket { slot, unit: number });
+                    .push(unit.destination, unit.due, entry.priority, ticket);
             }
         }
         None
@@ -292,8 +296,9 @@ impl Index {
         {
             unit.state = State::Waiting;
             unit.due = due;
+            let ticket = Ticket { slot, unit: number };
             self.schedule
-                .push(unit.destination, due, Ticket { slot, unit: number });
+                .push(unit.destination, due, entry.priority, ticket);
         }
     }
 
@@ -322,8 +327,9 @@ impl Index {
             State::Done
         };
         if unit.state == State::Waiting {
+            let ticket = Ticket { slot, unit: number };
             self.schedule
-                .push(unit.destination, retry_at, Ticket { slot, unit: number });
+                .push(unit.destination, retry_at, entry.priority, ticket);
         }
         self.after_settle(slot)
     }

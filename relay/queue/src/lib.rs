@@ -39,6 +39,6 @@ mod tests;
 pub use id::MessageIdError;
 pub use queue::Queue;
 pub use types::{
-    AppendError, Counters, Destination, Envelope, MessageId, NewMessage, OpenError, Outcome,
-    Recovery, Settings, Timestamp, Work,
+    AppendError, Counters, Deadline, Destination, Envelope, MessageId, NewMessage, OpenError,
+    Options, Outcome, Recovery, Settings, Timestamp, Work,
 };

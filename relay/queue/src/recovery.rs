@@ -240,10 +240,7 @@ impl Replay<'_> {
                 self.routes.entry(route.clone()).or_insert(route).clone()
             })
             .collect();
-        if self
-            .index
-            .insert(message.id, envelope.accepted_at, location, &routes)
-        {
+        if self.index.insert(message.id, &envelope, location, &routes) {
             self.segments.born(&location);
         }
         Ok(())

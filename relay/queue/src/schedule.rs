@@ -5,6 +5,10 @@
 //! costs the destinations that it asks and the logarithm of one destination's work, and a million
 //! messages for one dead destination cost the others nothing.
 //!
+//! Within a destination the due work of the highest priority goes first (RFC 6710), and of equals
+//! the longest due; between destinations priority means nothing, so that nobody's urgent mail holds
+//! up mail that goes elsewhere.
+//!
 //! It knows tickets, not messages; whether a ticket still stands for work is the caller's to say.
 
 use std::cmp::Reverse;
@@ -36,16 +40,50 @@ struct Line {
     name: Destination,
     /// Units of work, waiting or taken; at zero the destination is forgotten.
     users: u32,
-    work: BinaryHeap<Reverse<(Timestamp, Ticket)>>,
+    /// Highest priority first; nearly always one.
+    lanes: Vec<Lane>,
     /// Whether it stands in the ring. A member whose work went by `take_for` stays until its turn.
     in_ring: bool,
     /// Its entry in `due`.
     listed: Option<Timestamp>,
 }
 
-impl Line {
+/// Work of one priority.
+#[derive(Debug)]
+struct Lane {
+    priority: i8,
+    work: BinaryHeap<Reverse<(Timestamp, Ticket)>>,
+}
+
+impl Lane {
     fn earliest(&self) -> Option<Timestamp> {
         self.work.peek().map(|Reverse((due, _))| *due)
+    }
+}
+
+impl Line {
+    fn earliest(&self) -> Option<Timestamp> {
+        self.lanes.iter().filter_map(Lane::earliest).min()
+    }
+
+    fn push(&mut self, due: Timestamp, priority: i8, ticket: Ticket) {
+        let place = self
+            .lanes
+            .binary_search_by_key(&Reverse(priority), |lane| Reverse(lane.priority));
+        let place = place.unwrap_or_else(|place| {
+            let work = BinaryHeap::new();
+            self.lanes.insert(place, Lane { priority, work });
+            place
+        });
+        if let Some(lane) = self.lanes.get_mut(place) {
+            lane.work.push(Reverse((due, ticket)));
+        }
+    }
+
+    fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, Ticket)> {
+        let is_due = |lane: &&mut Lane| lane.earliest().is_some_and(|due| due <= now);
+        let Reverse(next) = self.lanes.iter_mut().find(is_due)?.work.pop()?;
+        Some(next)
     }
 }
 
@@ -74,7 +112,7 @@ impl Schedule {
         let line = Line {
             name: name.clone(),
             users: 1,
-            work: BinaryHeap::new(),
+            lanes: Vec::new(),
             in_ring: false,
             listed: None,
         };
@@ -97,7 +135,7 @@ impl Schedule {
         if line.users > 0 {
             return;
         }
-        line.work.clear();
+        line.lanes.clear();
         self.list(key);
         if self.line(key).is_some_and(|line| line.in_ring) {
             // Its turn comes and removes it; the key must not be reused before.
@@ -120,9 +158,15 @@ impl Schedule {
     }
 
     /// Adds waiting work.
-    pub(crate) fn push(&mut self, key: DestinationKey, due: Timestamp, ticket: Ticket) {
+    pub(crate) fn push(
+        &mut self,
+        key: DestinationKey,
+        due: Timestamp,
+        priority: i8,
+        ticket: Ticket,
+    ) {
         if let Some(line) = self.line(key) {
-            line.work.push(Reverse((due, ticket)));
+            line.push(due, priority, ticket);
             self.list(key);
         }
     }
@@ -144,7 +188,7 @@ impl Schedule {
             self.ring.push_back(key);
             let admitted = self.name(key).is_some_and(&mut *admit);
             if admitted {
-                return self.pop(key);
+                return self.pop(now, key);
             }
         }
         None
@@ -159,7 +203,11 @@ impl Schedule {
     ) -> Option<Next> {
         self.drop_invalid(key, valid);
         let earliest = self.line(key)?.earliest()?;
-        if earliest > now { None } else { self.pop(key) }
+        if earliest > now {
+            None
+        } else {
+            self.pop(now, key)
+        }
     }
 
     /// When the next waiting work is due.
@@ -217,24 +265,27 @@ impl Schedule {
 
     fn drop_invalid(&mut self, key: DestinationKey, valid: &mut dyn FnMut(&Next) -> bool) {
         let Some(line) = self.line(key) else { return };
-        let before = line.work.len();
-        while let Some(&Reverse((due, ticket))) = line.work.peek() {
-            if valid(&Next {
-                destination: key,
-                due,
-                ticket,
-            }) {
-                break;
+        let mut dropped = false;
+        for lane in &mut line.lanes {
+            while let Some(&Reverse((due, ticket))) = lane.work.peek() {
+                if valid(&Next {
+                    destination: key,
+                    due,
+                    ticket,
+                }) {
+                    break;
+                }
+                lane.work.pop();
+                dropped = true;
             }
-            line.work.pop();
         }
-        if line.work.len() != before {
+        if dropped {
             self.list(key);
         }
     }
 
-    fn pop(&mut self, key: DestinationKey) -> Option<Next> {
-        let Reverse((due, ticket)) = self.line(key)?.work.pop()?;
+    fn pop(&mut self, now: Timestamp, key: DestinationKey) -> Option<Next> {
+        let (due, ticket) = self.line(key)?.pop(now)?;
         self.list(key);
         Some(Next {
             destination: key,

@@ -10,6 +10,7 @@ mod durability;
 mod lifecycle;
 mod memory;
 mod model;
+mod options;
 mod reclaiming;
 mod settling;
 
@@ -60,6 +61,7 @@ fn message(number: u64, recipients: &[&str], content: impl Into<Bytes>) -> NewMe
             smtputf8: false,
             identity: Some("payroll".into()),
             trace_parent: None,
+            options: crate::Options::default(),
         },
         content: vec![content.into()],
     }

@@ -1,10 +1,12 @@
 //! The data types of the contract: what is appended, taken and settled.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use relay_smtp::Address;
+use relay_smtp::options::{ByMode, GiveBack, RecipientOptions};
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch.
@@ -21,14 +23,14 @@ pub struct Timestamp(pub u64);
 pub struct MessageId(pub u128);
 
 /// Everything about a message but its content. Immutable once appended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
     /// Reverse path; `None` is the null path `<>`.
     pub sender: Option<Address>,
     /// Recipients in the order of `RCPT`; recipient `n` of a message is index `n` here for ever.
     pub recipients: Vec<Address>,
-    /// When the message was accepted; retries and expiry count from here.
+    /// When the message was accepted; retries and expiry count from here, or from the release.
     pub accepted_at: Timestamp,
     /// `BODY=8BITMIME` was given, or the content has octets above 127.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -42,6 +44,87 @@ pub struct Envelope {
     /// W3C `traceparent` of the submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_parent: Option<String>,
+    /// What the sender asked for beyond delivery.
+    #[serde(default, skip_serializing_if = "Options::is_default")]
+    pub options: Options,
+}
+
+impl Envelope {
+    /// When delivery may begin.
+    pub fn released_at(&self) -> Timestamp {
+        let held_until = self.options.release_at.unwrap_or_default();
+        held_until.max(self.accepted_at)
+    }
+
+    /// What was asked for the recipient of this number.
+    pub fn recipient_options(&self, recipient: u32) -> Option<&RecipientOptions> {
+        self.options.recipients.get(&recipient)
+    }
+}
+
+/// What the sender of a message asked for beyond delivery; each as in `relay_smtp::options`, with
+/// times made absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Options {
+    /// How much of the message a report of failure gives back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub give_back: Option<GiveBack>,
+    /// The sender's own name for the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope_id: Option<String>,
+    /// By the number of the recipient; those for whom nothing was asked are not listed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipients: BTreeMap<u32, RecipientOptions>,
+    /// Nothing is sent before; retries and expiry count from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release_at: Option<Timestamp>,
+    /// When the message has to be delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// -9 to 9; higher goes first.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub priority: i8,
+    /// Not to be sent without verified TLS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_tls: bool,
+}
+
+impl Options {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Octets in memory, roughly.
+    pub(crate) fn footprint(&self) -> usize {
+        let original = |options: &RecipientOptions| {
+            let original = options.original.as_ref();
+            original.map_or(0, |one| one.kind.len() + one.address.len())
+        };
+        let recipients = self.recipients.values();
+        recipients.map(|one| 96 + original(one)).sum::<usize>()
+            + self.envelope_id.as_ref().map_or(0, String::len)
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(priority: &i8) -> bool {
+    *priority == 0
+}
+
+/// When a message has to be delivered, and what happens otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// The moment.
+    pub at: Timestamp,
+    /// What happens after it.
+    pub mode: ByMode,
+    /// A report is wanted from each server that takes the message on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trace: bool,
 }
 
 /// A message to append. Content is given in pieces so that nobody has to copy the body to put

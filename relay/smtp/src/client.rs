@@ -1,5 +1,6 @@
 //! The client's side of a session: RFC 5321, with RFC 2920 (PIPELINING), RFC 1870 (SIZE), RFC 6152
-//! (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS) and RFC 4954 (AUTH).
+//! (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS), RFC 4954 (AUTH), and those of the parameters
+//! of [`crate::options`] that are passed on.
 //!
 //! The caller owns the socket: it writes what [`Client::take_output`] gives, then does what the last
 //! [`Next`] asked for. Octets that were read before a TLS handshake are dropped (case R17). A server

@@ -1,16 +1,29 @@
 //! Commands of a client: RFC 5321 section 4.1, with STARTTLS (RFC 3207), AUTH (RFC 4954), SIZE (RFC
-//! 1870), 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531).
+//! 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), CHUNKING and BINARYMIME (RFC 3030), and the
+//! parameters of [`crate::options`].
 //!
 //! Strict where laxness would let two servers read one stream differently: line ends, control
-//! characters, what an address is. Lenient where it harms nobody and real clients need it: white
-//! space, missing angle brackets, host names that are none (cases R24, R25, R28, R32, R33).
+//! characters, what an address is. [`Syntax::Lenient`] forgives what harms nobody and real clients
+//! do: white space and missing angle brackets (cases R24, R25, R28). What a client calls itself
+//! blocks no mail in either (cases R32 and R33), and neither does the case of a keyword or tag.
 
 use std::fmt;
 
 use crate::address::Address;
+use crate::options::{MailOptions, RecipientOptions};
 
 mod parameters;
 mod path;
+
+/// How `MAIL` and `RCPT` are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// As RFC 5321 section 4.1.2 writes them: `MAIL FROM:<path>`, and spaces only between
+    /// parameters.
+    Strict,
+    /// White space anywhere around the path, and no brackets around it, too.
+    Lenient,
+}
 
 /// A command line, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +35,17 @@ pub enum Command<'a> {
     /// `MAIL FROM:<path> parameters`.
     Mail(Mail),
     /// `RCPT TO:<path> parameters`.
-    Rcpt(Recipient),
+    Rcpt(Recipient, RecipientOptions),
     /// `DATA`.
     Data,
+    /// `BDAT size [LAST]`; this many octets follow the line, whatever the reply (RFC 3030 section
+    /// 2).
+    Bdat {
+        /// Octets of the chunk; what does not fit into 64 bits is `u64::MAX`.
+        size: u64,
+        /// Whether the chunk ends the message; `Err` when what follows the size is no `LAST`.
+        last: Result<bool, CommandError>,
+    },
     /// `RSET`.
     Rset,
     /// `NOOP`, whatever follows.
@@ -59,8 +80,12 @@ pub struct Mail {
     pub size: Option<u64>,
     /// `BODY=8BITMIME`.
     pub eight_bit: bool,
+    /// `BODY=BINARYMIME` (RFC 3030 section 3).
+    pub binary: bool,
     /// `SMTPUTF8`.
     pub smtputf8: bool,
+    /// What else is asked for.
+    pub options: MailOptions,
 }
 
 /// What `RCPT` names.
@@ -98,7 +123,7 @@ impl CommandError {
     }
 
     /// 501 5.5.4: the command is known, its argument is wrong.
-    fn argument(text: impl Into<String>) -> Self {
+    pub(crate) fn argument(text: impl Into<String>) -> Self {
         Self::new(501, "5.5.4", text)
     }
 }
@@ -111,7 +136,7 @@ impl fmt::Display for CommandError {
 
 impl<'a> Command<'a> {
     /// Parses one line without its CRLF.
-    pub fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
+    pub fn parse(line: &'a [u8], syntax: Syntax) -> Result<Self, CommandError> {
         // Case R4: the rest of the mail world may take a lone return for a line end.
         if memchr::memchr3(b'\r', b'\n', b'\0', line).is_some() {
             return Err(CommandError::new(
@@ -127,21 +152,33 @@ impl<'a> Command<'a> {
                 "the command line is not valid UTF-8",
             ));
         };
-        let line = line.trim_matches(WHITE_SPACE);
-        let (verb, rest) = line.split_once(WHITE_SPACE).unwrap_or((line, ""));
-        Self::of(verb, rest.trim_start_matches(WHITE_SPACE))
+        let line = match syntax {
+            Syntax::Strict => line.trim_end_matches(WHITE_SPACE),
+            Syntax::Lenient => line.trim_matches(WHITE_SPACE),
+        };
+        let (verb, rest) = match syntax {
+            Syntax::Strict => line.split_once(' ').unwrap_or((line, "")),
+            Syntax::Lenient => {
+                let (verb, rest) = line.split_once(WHITE_SPACE).unwrap_or((line, ""));
+                (verb, rest.trim_start_matches(WHITE_SPACE))
+            }
+        };
+        Self::of(verb, rest, syntax)
     }
 
-    fn of(verb: &'a str, argument: &'a str) -> Result<Self, CommandError> {
+    fn of(verb: &'a str, argument: &'a str, syntax: Syntax) -> Result<Self, CommandError> {
         let is = |name: &str| verb.eq_ignore_ascii_case(name);
         if is("MAIL") {
-            return mail(argument).map(Self::Mail);
+            return mail(argument, syntax).map(Self::Mail);
         }
         if is("RCPT") {
-            return recipient(argument).map(Self::Rcpt);
+            return recipient(argument, syntax);
         }
         if is("DATA") {
             return alone("DATA", argument, Self::Data);
+        }
+        if is("BDAT") {
+            return bdat(argument);
         }
         if is("EHLO") {
             return client_name("EHLO", argument).map(Self::Ehlo);
@@ -175,7 +212,7 @@ impl<'a> Command<'a> {
         if is("VRFY") {
             return Ok(Self::Vrfy);
         }
-        if ["EXPN", "BDAT", "ETRN", "TURN", "SEND", "SOML", "SAML"]
+        if ["EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"]
             .iter()
             .any(|name| is(name))
         {
@@ -209,6 +246,28 @@ fn alone<'a>(
     Err(CommandError::argument(format!("{verb} takes no argument")))
 }
 
+/// The size says where the next command is, so what follows it is judged apart.
+fn bdat(argument: &str) -> Result<Command<'_>, CommandError> {
+    let mut words = argument.split(WHITE_SPACE).filter(|word| !word.is_empty());
+    let digits = words.next().unwrap_or_default();
+    if !(1..=20).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(CommandError::argument(
+            "BDAT needs the chunk's size in octets: BDAT 1024, or BDAT 1024 LAST",
+        ));
+    }
+    let last = match (words.next(), words.next()) {
+        (None, _) => Ok(false),
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => Ok(true),
+        _ => Err(CommandError::argument(
+            "only LAST may follow the size: BDAT 1024 LAST",
+        )),
+    };
+    Ok(Command::Bdat {
+        size: digits.parse().unwrap_or(u64::MAX),
+        last,
+    })
+}
+
 /// Any word will do: a client's idea of its own name must not block mail (case R33). Who shows it
 /// to anybody has to make it safe first.
 fn client_name<'a>(verb: &str, argument: &'a str) -> Result<&'a str, CommandError> {
@@ -230,8 +289,8 @@ fn auth(argument: &str) -> Result<Command<'_>, CommandError> {
     Ok(Command::Auth { mechanism, initial })
 }
 
-fn mail(argument: &str) -> Result<Mail, CommandError> {
-    let (path, rest) = path::split("MAIL", "FROM", argument)?;
+fn mail(argument: &str, syntax: Syntax) -> Result<Mail, CommandError> {
+    let (path, rest) = path::split("MAIL", "FROM", argument, syntax)?;
     let sender = path::reverse(path)?;
     let mut mail = parameters::mail(rest)?;
     if !mail.smtputf8 && sender.as_ref().is_some_and(Address::is_utf8) {
@@ -241,11 +300,10 @@ fn mail(argument: &str) -> Result<Mail, CommandError> {
     Ok(mail)
 }
 
-fn recipient(argument: &str) -> Result<Recipient, CommandError> {
-    let (path, rest) = path::split("RCPT", "TO", argument)?;
+fn recipient(argument: &str, syntax: Syntax) -> Result<Command<'_>, CommandError> {
+    let (path, rest) = path::split("RCPT", "TO", argument, syntax)?;
     let recipient = path::forward(path)?;
-    parameters::recipient(rest)?;
-    Ok(recipient)
+    Ok(Command::Rcpt(recipient, parameters::recipient(rest)?))
 }
 
 /// RFC 6531 section 3.5.

@@ -16,6 +16,11 @@ pub const OVERRUN_FACTOR: u64 = 4;
 /// Octets that any `DATA` may have before it counts as an overrun, however small the limit is.
 const SMALLEST_OVERRUN: u64 = 64 * 1024;
 
+/// Octets that a client may send for one message before the session is ended.
+pub(crate) fn overrun(limit: u64) -> u64 {
+    limit.saturating_mul(OVERRUN_FACTOR).max(SMALLEST_OVERRUN)
+}
+
 /// What [`DataDecoder::feed`] made of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -37,6 +42,8 @@ pub enum DataFault {
     BareLineEnd,
     /// More octets than the limit.
     TooLarge,
+    /// More octets before the first empty line than the limit.
+    HeaderTooLarge,
 }
 
 /// A message as it was meant: dots unstuffed, each line ended by CRLF.
@@ -61,6 +68,10 @@ pub struct DataDecoder {
     /// Where `read` counts as an overrun.
     most: u64,
     bare_line_end: bool,
+    /// No empty line has come yet.
+    in_header: bool,
+    header_limit: u64,
+    header_too_large: bool,
     line: usize,
     longest_line: usize,
 }
@@ -87,10 +98,23 @@ impl DataDecoder {
             length: 0,
             limit,
             read: 0,
-            most: limit.saturating_mul(OVERRUN_FACTOR).max(SMALLEST_OVERRUN),
+            most: overrun(limit),
             bare_line_end: false,
+            in_header: true,
+            header_limit: u64::MAX,
+            header_too_large: false,
             line: 0,
             longest_line: 0,
+        }
+    }
+
+    /// Refuses a message whose header has clearly more octets than `limit`, without keeping more of
+    /// it than was fed at once.
+    #[must_use]
+    pub fn with_header_limit(self, limit: u64) -> Self {
+        Self {
+            header_limit: limit,
+            ..self
         }
     }
 
@@ -112,6 +136,10 @@ impl DataDecoder {
         let allowed = &chunk[..chunk.len().min(room)];
         let ended = self.scan(allowed);
         self.read += ended.unwrap_or(allowed.len()) as u64;
+        if self.in_header && self.length > self.header_limit {
+            self.header_too_large = true;
+            self.discard();
+        }
         match ended {
             Some(consumed) => Progress::Ended { consumed },
             None if allowed.len() < chunk.len() => Progress::Overrun,
@@ -123,6 +151,9 @@ impl DataDecoder {
     pub fn finish(self) -> Result<Content, DataFault> {
         if self.bare_line_end {
             return Err(DataFault::BareLineEnd);
+        }
+        if self.header_too_large {
+            return Err(DataFault::HeaderTooLarge);
         }
         if self.length > self.limit {
             return Err(DataFault::TooLarge);
@@ -176,6 +207,7 @@ impl DataDecoder {
                 }
                 State::Return if octet == b'\n' => {
                     index += 1;
+                    self.in_header &= self.line > 0;
                     self.longest_line = self.longest_line.max(self.line);
                     self.line = 0;
                     self.state = State::LineStart;
@@ -341,6 +373,26 @@ mod tests {
         let chunk = [b'x'; 1000];
         let fed = (1..1000).find(|_| decoder.feed(&chunk) == Progress::Overrun);
         assert_eq!(fed, Some(66));
+    }
+
+    #[test]
+    fn a_header_without_end_is_dropped_long_before_the_message_is_too_large() {
+        let field = b"X-Filler: 0123456789\r\n";
+        let mut decoder = DataDecoder::new(1_000_000, 0).with_header_limit(1000);
+        for _ in 0..1000 {
+            decoder.feed(field);
+            assert!(decoder.kept() <= 1000);
+        }
+        assert!(matches!(decoder.feed(b"\r\n.\r\n"), Progress::Ended { .. }));
+        assert_eq!(decoder.finish(), Err(DataFault::HeaderTooLarge));
+
+        let mut decoder = DataDecoder::new(1_000_000, 0).with_header_limit(1000);
+        decoder.feed(b"Subject: x\r\n\r\n");
+        for _ in 0..1000 {
+            decoder.feed(field);
+        }
+        decoder.feed(b".\r\n");
+        assert_eq!(decoder.finish().unwrap().bytes.len(), 14 + 22 * 1000);
     }
 
     #[test]

@@ -6,9 +6,12 @@
 //! names the extensions that it speaks.
 
 pub mod address;
+pub mod chunking;
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod options;
+pub mod proxy;
 pub mod reply;
 pub mod server;
 pub mod transparency;

@@ -1,6 +1,7 @@
 //! The server's side of a session: RFC 5321, with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME
-//! (RFC 6152), SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH
-//! (RFC 4954, submission of RFC 6409).
+//! (RFC 6152), CHUNKING and BINARYMIME (RFC 3030), SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC
+//! 2034), STARTTLS (RFC 3207), AUTH (RFC 4954, submission of RFC 6409), LIMITS (RFC 9422) and the
+//! parameters of [`crate::options`].
 //!
 //! Received octets go into [`Server::next`]; out come events that the caller answers, and replies
 //! that pile up in [`Server::output`] until the caller writes them, so that a pipelined batch is
@@ -8,25 +9,29 @@
 //! TLS, clocks, passwords and who may send what.
 //!
 //! Limits: a command line has [`LONGEST_LINE`] octets, a session [`MOST_FAULTS`] faulty commands
-//! and [`MOST_LOGIN_FAILURES`] failed logins, unwritten replies [`FLUSH_AT`] octets; recipients and
-//! message size are settings.
+//! and [`MOST_LOGIN_FAILURES`] failed logins, unwritten replies [`FLUSH_AT`] octets; commands,
+//! recipients, header and message size are settings.
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 
-use crate::data::{DataDecoder, DataFault, Progress};
+use crate::chunking::Chunks;
+use crate::data::DataDecoder;
 
 mod answer;
+mod chunks;
 mod commands;
+mod content;
 mod interface;
 mod line;
 mod login;
 mod transaction;
 
 pub use answer::Answer;
-pub use interface::{Event, LoginPolicy, LoginVerdict, Message, Refusal, Settings};
+pub use interface::{Event, HoldLimit, LoginPolicy, LoginVerdict, Message, Refusal, Settings};
 pub use line::LONGEST_LINE;
 pub use login::{Login, Password};
 
+use chunks::Chunk;
 use login::{Exchange, Step};
 use transaction::Transaction;
 
@@ -54,8 +59,14 @@ pub struct Server {
     /// `MAIL` was refused, so that what a client pipelined after it is no fault of its own.
     mail_refused: bool,
     faults: u32,
+    /// Since the last message.
+    commands: u32,
     login_failures: u32,
     quit: bool,
+    /// Octets of chunks that were read and thrown away.
+    wasted: u64,
+    lines: u64,
+    content: u64,
     output: BytesMut,
 }
 
@@ -72,6 +83,10 @@ enum State {
     Login(Exchange),
     /// Ready for message data; `Some` when the message will be refused whatever it holds.
     Data(DataDecoder, Option<Answer>),
+    /// Ready for the octets of a chunk.
+    Chunk(Chunk),
+    /// The caller owes an answer before the octets of a first chunk are read.
+    FirstChunk(Chunk),
     /// The caller owes an answer.
     Waiting,
     Closed,
@@ -84,6 +99,8 @@ impl std::fmt::Debug for State {
             Self::Command => "Command",
             Self::Login(_) => "Login",
             Self::Data(..) => "Data",
+            Self::Chunk(_) => "Chunk",
+            Self::FirstChunk(_) => "FirstChunk",
             Self::Waiting => "Waiting",
             Self::Closed => "Closed",
         })
@@ -108,8 +125,12 @@ impl Server {
             transaction: None,
             mail_refused: false,
             faults: 0,
+            commands: 0,
             login_failures: 0,
             quit: false,
+            wasted: 0,
+            lines: 0,
+            content: 0,
             output,
         }
     }
@@ -130,12 +151,13 @@ impl Server {
             if self.output.len() >= FLUSH_AT {
                 return Some(Event::Flush);
             }
-            if input.is_empty() {
+            if input.is_empty() && !self.chunk_is_over() {
                 return None;
             }
             let event = match self.state {
-                State::Waiting | State::Closed => return None,
+                State::Waiting | State::FirstChunk(_) | State::Closed => return None,
                 State::Data(..) => self.read_data(input),
+                State::Chunk(_) => self.read_chunk(input),
                 State::Command | State::Login(_) => match line::first(input) {
                     line::Line::Part => return None,
                     line::Line::Whole(length) => {
@@ -176,10 +198,26 @@ impl Server {
 
     /// Octets of a message in memory.
     pub fn receiving(&self) -> usize {
-        match &self.state {
-            State::Data(decoder, _) => decoder.kept(),
+        match (&self.state, &self.transaction) {
+            (State::Data(decoder, _), _) => decoder.kept(),
+            (_, Some(transaction)) => transaction.chunks.as_ref().map_or(0, Chunks::kept),
             _ => 0,
         }
+    }
+
+    /// Whether content of a message is being received.
+    pub fn is_in_content(&self) -> bool {
+        matches!(self.state, State::Data(..) | State::Chunk(_))
+    }
+
+    /// Octets of content that were read since the session began.
+    pub fn content_octets(&self) -> u64 {
+        self.content
+    }
+
+    /// Lines that were read since the session began, those of content not counted.
+    pub fn lines(&self) -> u64 {
+        self.lines
     }
 
     /// What the client calls itself; any visible text.
@@ -253,38 +291,6 @@ impl Server {
         }
     }
 
-    /// Answers [`Event::Data`]: lets the data come, with room for this many octets set aside, or
-    /// refuses the transaction.
-    pub fn answer_data(&mut self, verdict: Result<usize, Answer>) {
-        if !matches!(self.state, State::Waiting) {
-            return;
-        }
-        match verdict {
-            Ok(expected) => {
-                self.state = State::Data(
-                    DataDecoder::new(self.settings.message_bytes, expected),
-                    None,
-                );
-                self.output
-                    .put_slice(b"354 send the message, end with a dot on a line of its own\r\n");
-            }
-            Err(answer) => {
-                self.state = State::Command;
-                self.transaction = None;
-                answer.write(&mut self.output);
-            }
-        }
-    }
-
-    /// Refuses a message while its data arrives: no more of it is kept, and `answer` is the reply
-    /// to its end.
-    pub fn refuse_data(&mut self, answer: Answer) {
-        if let State::Data(decoder, refusal) = &mut self.state {
-            decoder.discard();
-            refusal.get_or_insert(answer);
-        }
-    }
-
     /// Answers [`Event::Message`].
     pub fn answer_message(&mut self, answer: &Answer) {
         if !matches!(self.state, State::Waiting) {
@@ -293,6 +299,7 @@ impl Server {
         self.state = State::Command;
         if answer.is_positive() {
             self.faults = 0;
+            self.commands = 0;
         }
         answer.write(&mut self.output);
     }
@@ -318,59 +325,10 @@ impl Server {
     }
 
     fn read_line(&mut self, line: &[u8], more_follows: bool) -> Option<Event> {
+        self.lines += 1;
         match std::mem::replace(&mut self.state, State::Command) {
             State::Login(exchange) => self.login_step(login::resume(exchange, line)),
             _ => self.read_command(line, more_follows),
-        }
-    }
-
-    fn read_data(&mut self, input: &mut BytesMut) -> Option<Event> {
-        let State::Data(decoder, _) = &mut self.state else {
-            return None;
-        };
-        match decoder.feed(input) {
-            Progress::More => {
-                input.clear();
-                None
-            }
-            Progress::Overrun => Some(self.break_off(
-                Refusal::MessageTooLarge,
-                &Answer::new(552, "5.3.4", self.size_text()),
-            )),
-            Progress::Ended { consumed } => {
-                input.advance(consumed);
-                self.end_data()
-            }
-        }
-    }
-
-    fn end_data(&mut self) -> Option<Event> {
-        let transaction = self.transaction.take()?;
-        let State::Data(decoder, refusal) = std::mem::replace(&mut self.state, State::Command)
-        else {
-            return None;
-        };
-        if let Some(answer) = refusal {
-            answer.write(&mut self.output);
-            return None;
-        }
-        match decoder.finish() {
-            Ok(content) => {
-                self.state = State::Waiting;
-                Some(Event::Message(transaction.into_message(content)))
-            }
-            Err(DataFault::TooLarge) => {
-                Answer::new(552, "5.3.4", self.size_text()).write(&mut self.output);
-                Some(Event::Refused(Refusal::MessageTooLarge))
-            }
-            Err(DataFault::BareLineEnd) => {
-                self.say(
-                    550,
-                    "5.5.2",
-                    "a bare CR or LF stands in the message; lines must end in CRLF",
-                );
-                Some(Event::Refused(Refusal::BareLineEnd))
-            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod content;
 mod fault;
+mod options;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -16,9 +17,11 @@ use relay_smtp::{Address, EnhancedCode};
 use super::SMARTHOST;
 use super::connection::{self, Connection, ConnectionError, Target};
 use super::engine::Engine;
-use super::outcome::{self, Fate, Kind, Remote};
+use super::outcome::{self, Fate, Kind, PassedOn, Remote};
 use super::plan::{self, Hop, Route, Security};
 use super::resolve::ResolveError;
+use super::retry::Life;
+use crate::context::now;
 use crate::snapshot::Snapshot;
 
 pub(super) use content::Content;
@@ -66,6 +69,11 @@ impl<'a> Attempt<'a> {
 
     /// One fate per recipient, and a connection that can be used again.
     pub(super) async fn run(mut self) -> (Vec<Fate>, Option<Connection>) {
+        if Life::of(&self.work.envelope).is_late(now()) {
+            let text = "no server was asked any more";
+            let fate = Fate::local(Kind::Failed, EnhancedCode::new(5, 4, 7), text).late();
+            return (vec![fate; self.work.recipients.len()], self.connection);
+        }
         for (domain, open) in self.groups() {
             self.drop_unless_shared().await;
             self.group(&domain, open).await;
@@ -119,7 +127,9 @@ impl<'a> Attempt<'a> {
     }
 
     async fn group(&mut self, domain: &str, mut open: Vec<usize>) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take()
+            && let Some(connection) = self.usable(connection).await
+        {
             self.engine.context.metrics.outgoing("reused");
             open = self.transactions(connection, open, true).await;
         }
@@ -197,6 +207,15 @@ impl<'a> Attempt<'a> {
         Ok(addresses)
     }
 
+    /// A connection that was made for other messages, unless this one must not go over it.
+    async fn usable(&self, connection: Connection) -> Option<Connection> {
+        if !self.requires_tls() || connection.is_verified() {
+            return Some(connection);
+        }
+        connection.close().await;
+        None
+    }
+
     /// Connects to one address and sends; gives back what another may still deliver.
     async fn host(&mut self, hop: &Hop, address: IpAddr, open: Vec<usize>) -> Vec<usize> {
         let config = &self.snapshot.config;
@@ -208,10 +227,15 @@ impl<'a> Attempt<'a> {
             address: SocketAddr::new(address, hop.port),
             encryption: None,
         };
+        let security = if self.requires_tls() {
+            hop.security.or_verified()
+        } else {
+            hop.security
+        };
         let target = Target {
             remote: remote.clone(),
-            security: hop.security,
-            tls: self.tls(hop),
+            security,
+            tls: self.tls(hop, security),
             credentials: smarthost
                 .and_then(|smarthost| smarthost.authentication.as_ref())
                 .map(|authentication| Credentials {
@@ -233,18 +257,24 @@ impl<'a> Attempt<'a> {
                     message_id = %self.work.id, host = %remote.host, address = %remote.address, %error,
                     "no session with this address"
                 );
-                self.note(&open, &of_connection(&error, &remote));
+                let fate = of_connection(&error, &remote);
+                let fate = if self.requires_tls() {
+                    options::without_tls(fate, &error)
+                } else {
+                    fate
+                };
+                self.note(&open, &fate);
                 open
             }
         }
     }
 
-    fn tls(&self, hop: &Hop) -> std::sync::Arc<rustls::ClientConfig> {
+    fn tls(&self, hop: &Hop, security: Security) -> std::sync::Arc<rustls::ClientConfig> {
         let tls = &self.engine.tls;
         let smarthost = hop
             .smarthost
             .and_then(|index| self.snapshot.smarthost_tls.get(index));
-        match (hop.security, smarthost) {
+        match (security, smarthost) {
             (Security::Verified | Security::Implicit, Some(verified)) => verified.clone(),
             (Security::Verified | Security::Implicit, None) => tls.verified.clone(),
             _ => tls.unverified.clone(),
@@ -272,10 +302,18 @@ impl<'a> Attempt<'a> {
         while !open.is_empty() && connection.is_ready() {
             if let Some(fate) = self.unfit(&connection, &open) {
                 self.note(&open, &fate);
-                open.clear();
+                // Another host may do what this one cannot.
+                let others = std::mem::take(&mut open);
+                left.extend(others.into_iter().filter(|_| fate.host_fault));
                 break;
             }
-            let rest = open.split_off(open.len().min(RECIPIENTS));
+            let offers = connection.client().capabilities();
+            let most = offers.recipients.unwrap_or(RECIPIENTS).min(RECIPIENTS);
+            let passed_on = PassedOn {
+                reports: offers.dsn,
+                deadline: offers.deliver_by.is_some(),
+            };
+            let rest = open.split_off(open.len().min(most));
             let (verdicts, error) = self.send(&mut connection, &open).await;
             // A server that closed an idle connection has judged nothing (cases B8 and B30).
             if std::mem::take(&mut first) && verdicts.iter().all(is_stale) {
@@ -295,6 +333,7 @@ impl<'a> Attempt<'a> {
                     (Verdict::Undecided, Some(error)) => of_connection(error, connection.remote()),
                     _ => outcome::of_verdict(verdict, connection.remote()),
                 };
+                let fate = Fate { passed_on, ..fate };
                 if fate.host_fault {
                     left.push(position);
                 }
@@ -323,7 +362,17 @@ impl<'a> Attempt<'a> {
             .iter()
             .filter_map(|position| self.recipient(*position))
             .collect();
+        let mail = options::now(&self.work.envelope.options, now());
+        let recipient_options: Vec<_> = positions
+            .iter()
+            .map(|position| {
+                let index = self.work.recipients.get(*position)?;
+                self.work.envelope.recipient_options(*index)
+            })
+            .collect();
         let envelope = client::Envelope {
+            options: Some(&mail),
+            recipient_options: &recipient_options,
             sender: self.work.envelope.sender.as_ref(),
             recipients: &recipients,
             size: self.content.size,
@@ -331,6 +380,11 @@ impl<'a> Attempt<'a> {
             smtputf8: self.needs_utf8(positions),
         };
         connection.send(&envelope, &self.content.pieces).await
+    }
+
+    /// The sender would rather have the message back than see it go in clear text (RFC 8689).
+    fn requires_tls(&self) -> bool {
+        self.work.envelope.options.require_tls
     }
 
     /// Cases L7, L8 and L12: by what is in envelope and headers, not by what the client said.
@@ -347,6 +401,11 @@ impl<'a> Attempt<'a> {
     /// What the server cannot take whatever it is told.
     fn unfit(&self, connection: &Connection, positions: &[usize]) -> Option<Fate> {
         let offers = connection.client().capabilities();
+        if self.requires_tls()
+            && let Some(fate) = options::unprotected(connection)
+        {
+            return Some(fate);
+        }
         let failed = |subject, detail, text: String| {
             let status = EnhancedCode::new(5, subject, detail);
             Some(Fate {

@@ -82,6 +82,8 @@ pub(super) struct Connection {
     client: Client,
     remote: Remote,
     timeouts: Timeouts,
+    /// The server proved its name.
+    verified: bool,
     /// Transactions that were begun.
     transactions: u32,
     buffer: Box<[u8; READ]>,
@@ -159,6 +161,7 @@ async fn establish_unmetered(
         }),
         remote: target.remote.clone(),
         timeouts: target.timeouts.clone(),
+        verified: target.security.is_verified(),
         transactions: 0,
         buffer: Box::new([0; READ]),
         metrics: metrics.clone(),
@@ -200,6 +203,11 @@ impl Connection {
     /// What the server offers.
     pub(super) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether it is encrypted towards a server that proved its name.
+    pub(super) const fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// Transactions that were begun on it.

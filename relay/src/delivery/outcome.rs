@@ -12,6 +12,9 @@ use relay_smtp::EnhancedCode;
 use relay_smtp::Reply;
 use relay_smtp::client::{Failure, Stage, Verdict};
 
+/// Delivery time expired, for good.
+const LATE: EnhancedCode = EnhancedCode::new(5, 4, 7);
+
 /// A server that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remote {
@@ -48,6 +51,15 @@ impl Kind {
     }
 }
 
+/// Duties that a server takes on with a message, by offering the extension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PassedOn {
+    /// To report success (RFC 3461 section 5.2.1).
+    pub(super) reports: bool,
+    /// To keep the time by which the message has to be delivered (RFC 2852).
+    pub(super) deadline: bool,
+}
+
 /// What became of one recipient in an attempt, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fate {
@@ -66,6 +78,8 @@ pub(super) struct Fate {
     pub(super) unconfirmed: bool,
     /// Given up for its age.
     pub(super) expired: bool,
+    /// What the server that took the message took on with it.
+    pub(super) passed_on: PassedOn,
 }
 
 impl Fate {
@@ -80,6 +94,7 @@ impl Fate {
             host_fault: false,
             unconfirmed: false,
             expired: false,
+            passed_on: PassedOn::default(),
         }
     }
 
@@ -126,6 +141,19 @@ impl Fate {
         self.expired = true;
         self.status = EnhancedCode::new(4, 4, 7);
         self
+    }
+
+    /// Given up because its sender wanted it back by now (RFC 2852).
+    pub(super) fn late(self) -> Self {
+        Self {
+            status: LATE,
+            ..self.expire()
+        }
+    }
+
+    /// Whether it was given up for that.
+    pub(super) fn is_late(&self) -> bool {
+        self.expired && self.status == LATE
     }
 
     /// The reply with its code, or our own words.

@@ -21,6 +21,21 @@ pub(super) enum Security {
     Implicit,
 }
 
+impl Security {
+    /// Whether nothing is sent before the server proved its name.
+    pub(super) const fn is_verified(self) -> bool {
+        matches!(self, Self::Verified | Self::Implicit)
+    }
+
+    /// At least verified: for a message that must not go otherwise (RFC 8689 section 4.2.1).
+    pub(super) const fn or_verified(self) -> Self {
+        match self {
+            Self::Implicit => self,
+            _ => Self::Verified,
+        }
+    }
+}
+
 /// A host to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hop {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_queue::{Envelope, MessageId, NewMessage};
+use relay_queue::{Envelope, MessageId, NewMessage, Options};
 use relay_smtp::Address;
 use tokio::task::JoinHandle;
 
@@ -58,12 +58,27 @@ impl Relay {
         recipients: &[&str],
         content: &str,
     ) -> MessageId {
+        self.submit_asking(Options::default(), sender, recipients, content)
+            .await
+    }
+
+    /// The same, asking for more than delivery.
+    pub(super) async fn submit_asking(
+        &self,
+        options: Options,
+        sender: Option<&str>,
+        recipients: &[&str],
+        content: &str,
+    ) -> MessageId {
         let id = MessageId::new(now(), fastrand::u128(..));
         self.context
             .queue
             .append(NewMessage {
                 id,
-                envelope: envelope(sender, recipients, content),
+                envelope: Envelope {
+                    options,
+                    ..envelope(sender, recipients, content)
+                },
                 content: vec![Bytes::from(content.to_owned())],
             })
             .await
@@ -126,6 +141,7 @@ pub(super) fn envelope(sender: Option<&str>, recipients: &[&str], content: &str)
         smtputf8: !content.is_ascii(),
         identity: None,
         trace_parent: None,
+        options: relay_queue::Options::default(),
     }
 }
 

@@ -28,6 +28,11 @@ pub(super) enum Step {
     Close,
 }
 
+const TOO_MANY_SESSIONS: Answer = Answer::fixed(
+    421,
+    "4.7.0",
+    "too many sessions are authenticated as you; close some, or reuse them",
+);
 const CREDENTIAL_GONE: Answer = Answer::fixed(
     530,
     "5.7.0",
@@ -75,11 +80,7 @@ impl Session {
             Verdict::Granted(identity) => {
                 context.metrics.authentication(login.mechanism, "ok");
                 tracing::debug!(identity, mechanism = login.mechanism, "authenticated");
-                self.login = Some(Identified {
-                    username: login.username,
-                    identity,
-                });
-                self.server.answer_login(LoginVerdict::Granted);
+                self.admit(login.username, identity);
             }
             Verdict::Denied => {
                 context.metrics.authentication(login.mechanism, "denied");
@@ -101,6 +102,28 @@ impl Session {
                 self.server.answer_login(LoginVerdict::Unavailable);
             }
         }
+    }
+
+    /// Makes the session one of the identity's, unless it has too many.
+    fn admit(&mut self, username: String, identity: String) {
+        let most = self.limits.connections_per_identity;
+        let Some(claim) = self.inbound.identities.claim(identity.clone(), most) else {
+            self.inbound.context.metrics.refused("identity_sessions");
+            tracing::info!(
+                identity,
+                most,
+                listener = self.listener.name,
+                peer = %self.peer,
+                "the identity has too many sessions"
+            );
+            return self.server.end(&TOO_MANY_SESSIONS);
+        };
+        self.login = Some(Identified {
+            username,
+            identity,
+            _claim: claim,
+        });
+        self.server.answer_login(LoginVerdict::Granted);
     }
 
     /// Early word on `MAIL`, before a large message has been sent for nothing.

@@ -20,6 +20,10 @@ use crate::snapshot::Snapshot;
 
 use super::*;
 
+mod chunking;
+mod limits;
+mod proxy;
+
 /// A relay without delivery: what it accepts stays in the queue.
 struct Relay {
     context: SharedContext,
@@ -36,6 +40,13 @@ listeners:
 - {name: local, address: '127.0.0.1:0', tls: None, authentication: None, clients: [127.0.0.0/8]}
 - {name: other, address: '127.0.0.1:0', tls: None, authentication: None, clients: [10.0.0.0/8]}
 - {name: clear, address: '127.0.0.1:0', tls: None, cleartextAuthentication: true}
+- {name: balanced, address: '127.0.0.1:0', tls: None, authentication: None,
+   clients: [192.0.2.0/24], proxyProtocol: true, proxies: [127.0.0.0/8]}
+- {name: balanced-tls, address: '127.0.0.1:0', tls: Implicit, proxyProtocol: true,
+   proxies: [127.0.0.0/8]}
+- {name: strict, address: '127.0.0.1:0', tls: None, authentication: None, clients: [127.0.0.0/8],
+   lenient: false}
+- {name: foreign, address: '127.0.0.1:0', tls: None, proxyProtocol: true, proxies: [10.0.0.0/8]}
 ";
 
 impl Relay {

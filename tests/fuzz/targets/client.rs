@@ -59,6 +59,7 @@ fuzz_target!(|input: &[u8]| {
                     size: 100,
                     eight_bit: choice & 16 != 0,
                     smtputf8: false,
+                    ..Envelope::default()
                 })
             }
             Next::SendContent => {

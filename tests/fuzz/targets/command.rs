@@ -4,15 +4,20 @@
 
 use libfuzzer_sys::fuzz_target;
 use relay_smtp::Address;
-use relay_smtp::command::{Command, Recipient};
+use relay_smtp::command::{Command, Recipient, Syntax};
 
 fuzz_target!(|line: &[u8]| {
-    match Command::parse(line) {
+    judge(line, Syntax::Lenient);
+    judge(line, Syntax::Strict);
+});
+
+fn judge(line: &[u8], syntax: Syntax) {
+    match Command::parse(line, syntax) {
         Ok(command) => {
             assert!(!line.iter().any(|octet| b"\r\n\0".contains(octet)));
             match command {
                 Command::Mail(mail) => mail.sender.as_ref().into_iter().for_each(same),
-                Command::Rcpt(Recipient::Address(address)) => same(&address),
+                Command::Rcpt(Recipient::Address(address), _) => same(&address),
                 _ => {}
             }
         }
@@ -22,7 +27,7 @@ fuzz_target!(|line: &[u8]| {
             assert!(error.text.chars().all(|one| !one.is_control()), "{error}");
         }
     }
-});
+}
 
 fn same(address: &Address) {
     assert_eq!(Address::parse(address.as_str()).as_ref(), Ok(address));

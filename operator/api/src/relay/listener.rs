@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 /// A port on which clients submit mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.proxyProtocol) && self.proxyProtocol) == (has(self.proxies) && size(self.proxies) > 0)")
+        .message("proxyProtocol: true and the networks in proxies need each other; give both or neither")
+        .field_path(".proxies")
+)]
 pub struct Listener {
     /// Name of the port in the Service, in logs and in metrics; unique in the relay. Lower-case
     /// letters, digits and hyphens, at most 15, at least one letter.
@@ -42,6 +47,28 @@ pub struct Listener {
     /// clients in `spec.clients.cidrs`, which must not be empty then, may send.
     #[serde(default)]
     pub authentication: Authentication,
+
+    /// Forgive what is harmless in MAIL and RCPT: white space around the address and missing angle
+    /// brackets, as appliances and old libraries write them. Default true. Bare CR or LF is
+    /// refused either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lenient: Option<bool>,
+
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, in which a load
+    /// balancer says where the client really is; before TLS, if any. Default false. Needs
+    /// `proxies`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+
+    /// With `proxyProtocol`: networks of the load balancers in CIDR notation. Nobody else may
+    /// connect to the port, since a header is only as true as who writes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 43)))]
+    #[x_kube(
+        validation = Rule::new("self.all(network, isCIDR(network))")
+            .message("each entry must be a network in CIDR notation, such as 10.0.0.0/8")
+    )]
+    pub proxies: Vec<String>,
 }
 
 fn start_tls() -> ListenerTls {
@@ -85,6 +112,9 @@ pub fn default_listeners() -> Vec<Listener> {
         port,
         tls,
         authentication: Authentication::Required,
+        lenient: None,
+        proxy_protocol: false,
+        proxies: Vec::new(),
     })
     .to_vec()
 }

@@ -8,7 +8,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::LocalSecretReference;
+use crate::{Duration, LocalSecretReference};
 
 /// The durable queue of each shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -74,6 +74,58 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub connections: Option<i32>,
+    /// Of them, those from one client address at one time. Default 500. One more is answered 421.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections_per_address: Option<i32>,
+
+    /// Of them, those that are authenticated as one identity at one time. Default 500. One more is
+    /// answered 421 when it authenticates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections_per_identity: Option<i32>,
+
+    /// Largest header of a message in octets, such as `64Ki`. Default and most `512Ki`. A larger one
+    /// is refused with 552.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('4Ki')) >= 0 && quantity(string(self)).compareTo(quantity('512Ki')) <= 0")
+            .message("must be a size from 4Ki to 512Ki, such as 64Ki")
+    )]
+    pub header_size: Option<Quantity>,
+
+    /// Commands of a session without a message in between, recipients not counted. Default 1000.
+    /// One more ends the session with 421.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 20, max = 1_000_000))]
+    pub commands: Option<i32>,
+
+    /// Age at which a session is closed with 421 as soon as it has no message under way, such as
+    /// `30m`. Default `2h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) > duration('0s')")
+            .message("must be above 0, such as 30m")
+    )]
+    pub session_timeout: Option<Duration>,
+
+    /// Octets a second that a message must arrive at on average; a slower client is closed with
+    /// 421. Default 256; 0 is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub minimum_rate: Option<i32>,
+
+    /// How far ahead a client may have a message sent (FUTURERELEASE, RFC 4865), such as `24h`.
+    /// Default `168h` (7 days), at most `2160h`; `0s` is not at all. Held messages keep a shard
+    /// from being drained until they are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) <= duration('2160h')")
+            .message("must be at most 2160h (90 days), such as 24h")
+    )]
+    pub maximum_hold: Option<Duration>,
 }
 
 /// What the relay pods look like beyond what the operator sets itself.

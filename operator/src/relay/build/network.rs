@@ -90,7 +90,7 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
     {
         return None;
     }
-    let ingress = vec![
+    let mut ingress = vec![
         NetworkPolicyIngressRule {
             from: Some(clients(relay)),
             ports: Some(
@@ -113,6 +113,7 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
             ports: Some(vec![tcp(ADMIN_PORT)]),
         },
     ];
+    ingress.extend(proxies(relay));
     let egress = vec![
         NetworkPolicyEgressRule {
             to: None,
@@ -144,20 +145,30 @@ fn clients(relay: &SmtpRelay) -> Vec<NetworkPolicyPeer> {
         NamespaceFrom::All => namespaces(LabelSelector::default()),
         NamespaceFrom::Selector => namespaces(rule.selector.unwrap_or_default()),
     }];
-    peers.extend(
-        relay
-            .spec
-            .client_cidrs()
-            .iter()
-            .map(|cidr| NetworkPolicyPeer {
-                ip_block: Some(IPBlock {
-                    cidr: cidr.clone(),
-                    except: None,
-                }),
-                ..NetworkPolicyPeer::default()
-            }),
-    );
+    peers.extend(relay.spec.client_cidrs().iter().map(|cidr| network(cidr)));
     peers
+}
+
+/// Load balancers that speak the PROXY protocol, each to the listeners that expect it.
+fn proxies(relay: &SmtpRelay) -> Vec<NetworkPolicyIngressRule> {
+    let listeners = relay.spec.listeners();
+    let behind = listeners.iter().filter(|listener| listener.proxy_protocol);
+    behind
+        .map(|listener| NetworkPolicyIngressRule {
+            from: Some(listener.proxies.iter().map(|cidr| network(cidr)).collect()),
+            ports: Some(vec![tcp(listener.container_port())]),
+        })
+        .collect()
+}
+
+fn network(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock {
+            cidr: cidr.to_owned(),
+            except: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    }
 }
 
 fn namespaces(selector: LabelSelector) -> NetworkPolicyPeer {

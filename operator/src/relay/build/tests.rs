@@ -165,3 +165,20 @@ fn a_shard_that_is_to_go_has_pods_outside_the_service() {
     let selector = network::service(&relay).spec.unwrap().selector.unwrap();
     assert_eq!(selector["mailrelay.dev/accepting"], "true");
 }
+
+#[test]
+fn load_balancers_reach_the_listeners_that_expect_them_and_no_other() {
+    let relay = relay(json!({"listeners": [
+        {"name": "smtp", "port": 25},
+        {"name": "balanced", "port": 2527, "proxyProtocol": true, "proxies": ["198.51.100.0/24"]},
+    ]}));
+    let policy = network::policy(&relay, &settings()).unwrap();
+    let rules = serde_json::to_value(policy.spec.unwrap().ingress.unwrap()).unwrap();
+    assert_eq!(
+        rules.as_array().unwrap().last().unwrap(),
+        &json!({
+            "from": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+            "ports": [{"port": 2527, "protocol": "TCP"}],
+        })
+    );
+}

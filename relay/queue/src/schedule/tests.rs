@@ -14,7 +14,7 @@ fn ticket(slot: u32) -> Ticket {
 
 fn add(schedule: &mut Schedule, destination: usize, due: u64, slot: u32) -> DestinationKey {
     let key = schedule.intern(&name(destination));
-    schedule.push(key, Timestamp(due), ticket(slot));
+    schedule.push(key, Timestamp(due), 0, ticket(slot));
     key
 }
 
@@ -220,4 +220,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn due_work_of_higher_priority_goes_first_within_its_destination_only() {
+    let mut schedule = Schedule::default();
+    let mut add = |destination: &str, due, priority, slot| {
+        let key = schedule.intern(&destination.into());
+        schedule.push(key, Timestamp(due), priority, ticket(slot));
+    };
+    add("a.test", 1, 0, 1);
+    add("a.test", 2, -3, 2);
+    add("a.test", 3, 9, 3);
+    add("a.test", 3, 4, 4);
+    add("a.test", 9, 9, 5);
+    add("b.test", 5, -9, 6);
+    assert_eq!(schedule.next_due(), Some(Timestamp(1)));
+    // Not due yet, so its priority does not count.
+    assert_eq!(take(&mut schedule, 2), Some(1));
+    assert_eq!(schedule.next_due(), Some(Timestamp(2)));
+    let order: Vec<_> = std::iter::from_fn(|| take(&mut schedule, 5)).collect();
+    assert_eq!(order, [3, 6, 4, 2]);
+    assert_eq!(schedule.next_due(), Some(Timestamp(9)));
+    assert_eq!(take(&mut schedule, 9), Some(5));
 }

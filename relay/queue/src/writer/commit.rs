@@ -8,7 +8,8 @@ use crate::index::Location;
 use crate::shared::{Effect, Fresh, Place, Reply, Shared, State};
 use crate::{AppendError, MessageId};
 
-/// Fills the cache, before the messages can be taken.
+/// Fills the cache, before the messages can be taken. Those that wait for their release would only
+/// take the room of those that do not.
 pub(super) fn fill_cache(shared: &Shared, written: &[Written]) {
     let mut cache = shared.cache.lock();
     for Written { effect, .. } in written {
@@ -17,6 +18,7 @@ pub(super) fn fill_cache(shared: &Shared, written: &[Written]) {
             report: Some(fresh),
             ..
         } = effect
+            && fresh.envelope.options.release_at.is_none()
         {
             cache.insert(fresh.id, fresh.envelope.clone(), fresh.content.clone());
         }
@@ -76,10 +78,7 @@ impl Commit {
             ..
         } = fresh;
         self.places.extend(place);
-        if !state
-            .index
-            .insert(id, envelope.accepted_at, location, &routes)
-        {
+        if !state.index.insert(id, &envelope, location, &routes) {
             // Two appends of one id at once; the log has the second as dead octets.
             return Err(AppendError::Failed(format!(
                 "message {id} is in the queue already"

@@ -25,6 +25,16 @@ pub struct Capabilities {
     pub auth_plain: bool,
     /// The mechanism that was never standardised.
     pub auth_login: bool,
+    /// RFC 3461.
+    pub dsn: bool,
+    /// RFC 2852: offered, and the least time in seconds, 0 when none is told.
+    pub deliver_by: Option<u64>,
+    /// RFC 6710.
+    pub mt_priority: bool,
+    /// RFC 8689.
+    pub require_tls: bool,
+    /// RFC 9422: most recipients of one transaction, if told.
+    pub recipients: Option<usize>,
 }
 
 impl Capabilities {
@@ -55,6 +65,17 @@ impl Capabilities {
                 "SIZE" => {
                     let limit = words.next().and_then(|word| word.parse().ok());
                     capabilities.size = Some(limit.unwrap_or(0));
+                }
+                "DSN" => capabilities.dsn = true,
+                "DELIVERBY" => {
+                    let least = words.next().and_then(|word| word.parse().ok());
+                    capabilities.deliver_by = Some(least.unwrap_or(0));
+                }
+                "MT-PRIORITY" => capabilities.mt_priority = true,
+                "REQUIRETLS" => capabilities.require_tls = true,
+                "LIMITS" => {
+                    let limit = words.find_map(|word| word.strip_prefix("RCPTMAX=")?.parse().ok());
+                    capabilities.recipients = limit.filter(|limit| *limit > 0);
                 }
                 "AUTH" => words.for_each(|word| capabilities.mechanism(word)),
                 // An old form that some servers still send beside the new one.

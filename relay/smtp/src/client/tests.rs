@@ -41,6 +41,7 @@ fn begin(client: &mut Client, recipients: &[&str]) -> String {
             size: 1234,
             eight_bit: false,
             smtputf8: false,
+            ..Envelope::default()
         })
         .unwrap();
     sent(client)
@@ -227,6 +228,7 @@ fn a_reply_that_nothing_asked_for_ends_the_session_before_it_is_taken_for_anothe
         size: 1,
         eight_bit: false,
         smtputf8: false,
+        ..Envelope::default()
     };
     assert_eq!(client.begin(&envelope), Err(Failure::Unasked));
 }
@@ -383,6 +385,7 @@ fn l7_l8_l12_parameters_are_sent_when_offered_and_needed() {
                 size: 42,
                 eight_bit,
                 smtputf8,
+                ..Envelope::default()
             })
             .unwrap();
         sent(&mut client).lines().next().unwrap().to_owned()
@@ -410,6 +413,7 @@ fn the_null_path_is_empty_brackets_and_quotes_are_kept() {
             size: 1,
             eight_bit: false,
             smtputf8: false,
+            ..Envelope::default()
         })
         .unwrap();
     assert_eq!(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Capabilities, Wait};
 use crate::Address;
+use crate::options::{ByMode, MailOptions, RecipientOptions, encode_xtext};
 use crate::reply::Reply;
 
 /// Recipients of one transaction at most: what every server must take (RFC 5321 section
@@ -17,7 +18,7 @@ use crate::reply::Reply;
 pub const RECIPIENTS: usize = 100;
 
 /// What a transaction is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Envelope<'a> {
     /// `None` is the null path.
     pub sender: Option<&'a Address>,
@@ -29,6 +30,11 @@ pub struct Envelope<'a> {
     pub eight_bit: bool,
     /// Addresses or headers need SMTPUTF8; it is sent where offered.
     pub smtputf8: bool,
+    /// What the sender asked for, with times as they are now. Each is passed on where it is
+    /// offered; [`MailOptions::hold`] never is.
+    pub options: Option<&'a MailOptions>,
+    /// The same for each recipient, in their order; as if empty for those that are missing.
+    pub recipient_options: &'a [Option<&'a RecipientOptions>],
 }
 
 /// What a reply answers.
@@ -140,9 +146,16 @@ impl Transaction {
             transaction.command(&[b"RSET\r\n"], output);
         }
         transaction.command(&[&mail_command(envelope, capabilities)], output);
-        for recipient in envelope.recipients {
+        for (index, recipient) in envelope.recipients.iter().enumerate() {
             let address = recipient.as_str().as_bytes();
-            transaction.command(&[b"RCPT TO:<", address, b">\r\n"], output);
+            let options = envelope.recipient_options.get(index).copied().flatten();
+            let parameters = options
+                .filter(|_| capabilities.dsn)
+                .map_or_else(String::new, recipient_parameters);
+            transaction.command(
+                &[b"RCPT TO:<", address, b">", parameters.as_bytes(), b"\r\n"],
+                output,
+            );
         }
         transaction.command(&[b"DATA\r\n"], output);
         if !pipelined {
@@ -349,6 +362,49 @@ fn mail_command(envelope: &Envelope<'_>, capabilities: &Capabilities) -> Vec<u8>
     if envelope.smtputf8 && capabilities.smtputf8 {
         command.extend_from_slice(b" SMTPUTF8");
     }
+    if let Some(options) = envelope.options {
+        command.extend_from_slice(mail_parameters(options, capabilities).as_bytes());
+    }
     command.extend_from_slice(b"\r\n");
     command
+}
+
+/// What the sender asked for and the server offers, each with a space before it.
+fn mail_parameters(options: &MailOptions, capabilities: &Capabilities) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    // Writing to memory does not fail.
+    if capabilities.dsn {
+        if let Some(give_back) = options.give_back {
+            let _ = write!(text, " RET={give_back}");
+        }
+        if let Some(id) = &options.envelope_id {
+            let _ = write!(text, " ENVID={}", encode_xtext(id));
+        }
+    }
+    // RFC 2852 section 4.1.1: a server would refuse a time that is shorter than its least.
+    if let (Some(by), Some(least)) = (options.deliver_by, capabilities.deliver_by)
+        && (by.mode == ByMode::Notify || by.seconds.unsigned_abs() >= least)
+    {
+        let _ = write!(text, " BY={by}");
+    }
+    if options.priority != 0 && capabilities.mt_priority {
+        let _ = write!(text, " MT-PRIORITY={}", options.priority);
+    }
+    if options.require_tls && capabilities.require_tls {
+        text.push_str(" REQUIRETLS");
+    }
+    text
+}
+
+fn recipient_parameters(options: &RecipientOptions) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    if let Some(notify) = options.notify {
+        let _ = write!(text, " NOTIFY={notify}");
+    }
+    if let Some(original) = &options.original {
+        let _ = write!(text, " ORCPT={original}");
+    }
+    text
 }

@@ -1,9 +1,9 @@
 //! Parameters of `MAIL` and `RCPT`: RFC 5321 section 4.1.2 `Mail-parameters`.
 //!
-//! `RET`, `ENVID`, `NOTIFY` and `ORCPT` (RFC 3461) are checked and otherwise ignored: DSN is not
-//! offered, yet clients that send them regardless must get their mail through (case R24).
+//! Those of [`crate::options`] are read there.
 
 use super::{CommandError, Mail, WHITE_SPACE};
+use crate::options::{self, RecipientOptions};
 
 /// `Mail` without its sender.
 pub(super) fn mail(text: &str) -> Result<Mail, CommandError> {
@@ -11,46 +11,47 @@ pub(super) fn mail(text: &str) -> Result<Mail, CommandError> {
     let mut seen = Seen::default();
     for (keyword, value) in split(text) {
         seen.once(keyword)?;
-        match (keyword.to_ascii_uppercase().as_str(), value) {
+        let name = keyword.to_ascii_uppercase();
+        if options::mail(&mut mail.options, &name, value)? {
+            continue;
+        }
+        match (name.as_str(), value) {
             ("SIZE", Some(value)) => mail.size = Some(size(value)?),
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("7BIT") => {}
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => {
                 mail.eight_bit = true;
             }
+            ("BODY", Some(value)) if value.eq_ignore_ascii_case("BINARYMIME") => {
+                mail.binary = true;
+            }
             ("BODY", _) => {
-                return Err(CommandError::argument("BODY is 7BIT or 8BITMIME"));
+                return Err(CommandError::argument(
+                    "BODY is 7BIT, 8BITMIME or BINARYMIME",
+                ));
             }
             ("SMTPUTF8", None) => mail.smtputf8 = true,
             ("SMTPUTF8", Some(_)) => {
                 return Err(CommandError::argument("SMTPUTF8 takes no value"));
             }
             // RFC 4954 section 5: who is trusted to name another identity is nobody here.
-            ("AUTH" | "ENVID", Some(value)) if is_xtext(value) => {}
-            ("RET", Some(value))
-                if value.eq_ignore_ascii_case("FULL") || value.eq_ignore_ascii_case("HDRS") => {}
-            ("SIZE" | "AUTH" | "ENVID" | "RET", _) => return Err(bad_value(keyword)),
+            ("AUTH", Some(value)) if is_visible(value) => {}
+            ("SIZE" | "AUTH", _) => return Err(bad_value(keyword)),
             _ => return Err(unknown("MAIL", keyword)),
         }
     }
     Ok(mail)
 }
 
-/// Nothing is kept of these.
-pub(super) fn recipient(text: &str) -> Result<(), CommandError> {
+pub(super) fn recipient(text: &str) -> Result<RecipientOptions, CommandError> {
+    let mut recipient = RecipientOptions::default();
     let mut seen = Seen::default();
     for (keyword, value) in split(text) {
         seen.once(keyword)?;
-        match (keyword.to_ascii_uppercase().as_str(), value) {
-            ("NOTIFY", Some(value)) if is_notify(value) => {}
-            ("ORCPT", Some(value))
-                if value.split_once(';').is_some_and(|(kind, address)| {
-                    !kind.is_empty() && is_xtext(kind) && !address.chars().any(char::is_control)
-                }) => {}
-            ("NOTIFY" | "ORCPT", _) => return Err(bad_value(keyword)),
-            _ => return Err(unknown("RCPT", keyword)),
+        if !options::recipient(&mut recipient, &keyword.to_ascii_uppercase(), value)? {
+            return Err(unknown("RCPT", keyword));
         }
     }
-    Ok(())
+    Ok(recipient)
 }
 
 fn split(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
@@ -84,17 +85,9 @@ fn size(value: &str) -> Result<u64, CommandError> {
     Ok(value.parse().unwrap_or(u64::MAX))
 }
 
-fn is_notify(value: &str) -> bool {
-    let word = |word: &str| {
-        ["SUCCESS", "FAILURE", "DELAY"]
-            .iter()
-            .any(|one| word.eq_ignore_ascii_case(one))
-    };
-    value.eq_ignore_ascii_case("NEVER") || value.split(',').all(word)
-}
-
-/// RFC 3461 section 4, wide enough for the `<>` of RFC 4954 and what clients forget to encode.
-fn is_xtext(value: &str) -> bool {
+/// Wider than the `xtext` of RFC 4954 section 5, since clients forget to encode it and it is not
+/// used.
+fn is_visible(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|octet| octet.is_ascii_graphic())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::address::{Address, AddressError};
 
-use super::{CommandError, Recipient, WHITE_SPACE};
+use super::{CommandError, Recipient, Syntax, WHITE_SPACE};
 
 /// Splits `FROM: <path> parameters` into the path's inside and the parameters. Quotes are minded,
 /// so that a space or bracket in a quoted local part ends nothing (cases R19 to R21).
@@ -10,7 +10,11 @@ pub(super) fn split<'a>(
     verb: &str,
     keyword: &str,
     argument: &'a str,
+    syntax: Syntax,
 ) -> Result<(&'a str, &'a str), CommandError> {
+    if syntax == Syntax::Strict {
+        return split_strictly(verb, keyword, argument);
+    }
     let usage = || CommandError::argument(format!("write {verb} {keyword}:<name@domain>"));
     let (word, rest) = argument.split_once(':').ok_or_else(usage)?;
     if !word
@@ -35,6 +39,27 @@ pub(super) fn split<'a>(
         return Err(usage());
     }
     Ok((path.trim_matches(WHITE_SPACE), parameters))
+}
+
+fn split_strictly<'a>(
+    verb: &str,
+    keyword: &str,
+    argument: &'a str,
+) -> Result<(&'a str, &'a str), CommandError> {
+    let usage = || {
+        CommandError::argument(format!(
+            "write {verb} {keyword}:<name@domain> with brackets and with no white space in or around it"
+        ))
+    };
+    let (word, rest) = argument.split_once(':').ok_or_else(usage)?;
+    let inside = rest.strip_prefix('<').ok_or_else(usage)?;
+    let end = unquoted(inside, |character| character == '>').ok_or_else(usage)?;
+    let (path, parameters) = (&inside[..end], &inside[end + 1..]);
+    let well_formed = word.eq_ignore_ascii_case(keyword)
+        && path.trim_matches(WHITE_SPACE) == path
+        && (parameters.is_empty() || parameters.starts_with(' '))
+        && !parameters.contains('\t');
+    well_formed.then_some((path, parameters)).ok_or_else(usage)
 }
 
 /// Index of the first character outside of quotes that `wanted` names.

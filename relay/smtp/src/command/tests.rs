@@ -2,21 +2,21 @@ use super::*;
 use proptest::prelude::*;
 
 fn sender(line: &str) -> Option<String> {
-    match Command::parse(line.as_bytes()) {
+    match Command::parse(line.as_bytes(), Syntax::Lenient) {
         Ok(Command::Mail(mail)) => mail.sender.map(|address| address.as_str().into()),
         other => panic!("{line:?}: {other:?}"),
     }
 }
 
 fn recipient(line: &str) -> String {
-    match Command::parse(line.as_bytes()) {
-        Ok(Command::Rcpt(Recipient::Address(address))) => address.as_str().into(),
+    match Command::parse(line.as_bytes(), Syntax::Lenient) {
+        Ok(Command::Rcpt(Recipient::Address(address), _)) => address.as_str().into(),
         other => panic!("{line:?}: {other:?}"),
     }
 }
 
 fn refusal(line: &[u8]) -> (u16, &'static str) {
-    match Command::parse(line) {
+    match Command::parse(line, Syntax::Lenient) {
         Err(error) => (error.code, error.enhanced),
         Ok(command) => panic!("{:?}: {command:?}", String::from_utf8_lossy(line)),
     }
@@ -144,7 +144,10 @@ fn r32_r33_a_client_may_call_itself_what_it_likes() {
         "gr\u{e5}",
     ] {
         let line = format!("EHLO {name} and more");
-        assert_eq!(Command::parse(line.as_bytes()), Ok(Command::Ehlo(name)));
+        assert_eq!(
+            Command::parse(line.as_bytes(), Syntax::Lenient),
+            Ok(Command::Ehlo(name))
+        );
     }
     assert_eq!(refusal(b"EHLO"), (501, "5.5.4"));
     assert_eq!(refusal(b"HELO \t "), (501, "5.5.4"));
@@ -171,7 +174,7 @@ fn r43_unknown_commands_arguments_and_parameters_have_their_codes() {
         ("MAIL FROM:<a@b> SIZE=", (501, "5.5.4")),
         ("MAIL FROM:<a@b> SIZE=-1", (501, "5.5.4")),
         ("MAIL FROM:<a@b> SIZE=1 size=2", (501, "5.5.4")),
-        ("MAIL FROM:<a@b> BODY=BINARYMIME", (501, "5.5.4")),
+        ("MAIL FROM:<a@b> BODY=BASE64", (501, "5.5.4")),
         ("MAIL FROM:<a@b> SMTPUTF8=yes", (501, "5.5.4")),
         ("MAIL FROM:<a@b> RET=ALL", (501, "5.5.4")),
         ("RCPT TO:<a@b> NOTIFY=NEVER,SUCCESS", (501, "5.5.4")),
@@ -185,7 +188,7 @@ fn r43_unknown_commands_arguments_and_parameters_have_their_codes() {
 #[test]
 fn parameters_of_mail_are_read() {
     let line = "MAIL FROM:<p\u{e5}l@gr\u{e5}.org> size=1000 Body=8bitmime SMTPUTF8 AUTH=<>";
-    let Ok(Command::Mail(mail)) = Command::parse(line.as_bytes()) else {
+    let Ok(Command::Mail(mail)) = Command::parse(line.as_bytes(), Syntax::Lenient) else {
         panic!("not a MAIL");
     };
     assert_eq!(mail.sender.unwrap().as_str(), "p\u{e5}l@xn--gr-zia.org");
@@ -194,7 +197,7 @@ fn parameters_of_mail_are_read() {
         (Some(1000), true, true)
     );
     assert_eq!(
-        Command::parse(b"MAIL FROM:<> SIZE=99999999999999999999"),
+        Command::parse(b"MAIL FROM:<> SIZE=99999999999999999999", Syntax::Lenient),
         Ok(Command::Mail(Mail {
             size: Some(u64::MAX),
             ..Mail::default()
@@ -212,7 +215,6 @@ fn the_other_commands_are_known_in_any_case() {
         ("vrfy x", Command::Vrfy),
         ("help me", Command::Help),
         ("expn list", Command::NotImplemented("expn")),
-        ("BDAT 5 LAST", Command::NotImplemented("BDAT")),
         ("StartTLS", Command::StartTls),
         (
             "auth plain",
@@ -229,16 +231,23 @@ fn the_other_commands_are_known_in_any_case() {
             },
         ),
         ("GET / HTTP/1.1", Command::Foreign),
-        ("RCPT TO:<PostMaster>", Command::Rcpt(Recipient::Postmaster)),
+        (
+            "RCPT TO:<PostMaster>",
+            Command::Rcpt(Recipient::Postmaster, RecipientOptions::default()),
+        ),
     ] {
-        assert_eq!(Command::parse(line.as_bytes()), Ok(expected), "{line}");
+        assert_eq!(
+            Command::parse(line.as_bytes(), Syntax::Lenient),
+            Ok(expected),
+            "{line}"
+        );
     }
 }
 
 proptest! {
     #[test]
     fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Command::parse(&line);
+        let _ = Command::parse(&line, Syntax::Lenient);
     }
 
     #[test]
@@ -251,10 +260,91 @@ proptest! {
         let line = words.concat();
         if let Ok(
             Command::Mail(Mail { sender: Some(address), .. })
-            | Command::Rcpt(Recipient::Address(address)),
-        ) = Command::parse(line.as_bytes())
+            | Command::Rcpt(Recipient::Address(address), _),
+        ) = Command::parse(line.as_bytes(), Syntax::Lenient)
         {
             prop_assert_eq!(Address::parse(address.as_str()), Ok(address));
         }
+    }
+}
+
+#[test]
+fn r24_dsn_parameters_are_parsed_in_any_case() {
+    let line = b"RCPT TO: <a@b> NOTIFY=success,failure orcpt=rfc822;Bob+2Bx@b";
+    let Ok(Command::Rcpt(_, options)) = Command::parse(line, Syntax::Lenient) else {
+        panic!("not a RCPT");
+    };
+    assert_eq!(options.notify.unwrap().to_string(), "SUCCESS,FAILURE");
+    assert_eq!(options.original.unwrap().address, "Bob+x@b");
+    let line = b"MAIL FROM:<a@b> ret=hdrs ENVID=x+3Dy SIZE=5 by=60;n MT-Priority=-3";
+    let Ok(Command::Mail(mail)) = Command::parse(line, Syntax::Strict) else {
+        panic!("not a MAIL");
+    };
+    assert_eq!(mail.options.envelope_id.as_deref(), Some("x=y"));
+    assert_eq!((mail.size, mail.options.priority), (Some(5), -3));
+    for line in [
+        "RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=DELAY",
+        "RCPT TO:<a@b> NOTIFY",
+        "RCPT TO:<a@b> ORCPT=rfc822",
+        "MAIL FROM:<a@b> ENVID=",
+        "MAIL FROM:<a@b> RET=ALL",
+        "MAIL FROM:<a@b> HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z",
+    ] {
+        assert_eq!(refusal(line.as_bytes()), (501, "5.5.4"), "{line}");
+    }
+    assert_eq!(refusal(b"RCPT TO:<a@b> RET=FULL"), (555, "5.5.4"));
+    assert_eq!(refusal(b"MAIL FROM:<a@b> NOTIFY=NEVER"), (555, "5.5.4"));
+}
+
+#[test]
+fn r24_r25_r28_strict_syntax_forgives_no_white_space_and_wants_brackets() {
+    for line in [
+        "MAIL FROM: <a@b>",
+        "MAIL FROM :<a@b>",
+        "MAIL  FROM:<a@b>",
+        "MAIL FROM:< a@b>",
+        "MAIL FROM:<a@b >",
+        "MAIL FROM:a@b",
+        "MAIL FROM:<a@b>\tSIZE=1",
+        "RCPT TO: <a@b>",
+        "RCPT TO:a@b",
+    ] {
+        match Command::parse(line.as_bytes(), Syntax::Strict) {
+            Err(error) => assert_eq!((error.code, error.enhanced), (501, "5.5.4"), "{line:?}"),
+            Ok(command) => panic!("{line:?}: {command:?}"),
+        }
+        assert!(
+            Command::parse(line.as_bytes(), Syntax::Lenient).is_ok(),
+            "{line:?}"
+        );
+    }
+    for line in [
+        "mail from:<a@b> size=1 ",
+        "MAIL FROM:<>",
+        "RCPT TO:<\"a> b\"@c> NOTIFY=NEVER",
+        "RCPT TO:<a@[IPV6:::1]>",
+        "EHLO [IPV6:2a01:cb06::1]",
+        "EHLO cabinet-maitre-.domain",
+    ] {
+        assert!(
+            Command::parse(line.as_bytes(), Syntax::Strict).is_ok(),
+            "{line:?}"
+        );
+    }
+}
+
+#[test]
+fn a_chunk_has_a_size_and_may_be_the_last() {
+    let bdat = |line: &str| match Command::parse(line.as_bytes(), Syntax::Strict) {
+        Ok(Command::Bdat { size, last }) => (size, last.ok()),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(bdat("BDAT 86400"), (86400, Some(false)));
+    assert_eq!(bdat("bdat 0 last"), (0, Some(true)));
+    assert_eq!(bdat("BDAT 99999999999999999999"), (u64::MAX, Some(false)));
+    assert_eq!(bdat("BDAT 5 FIRST"), (5, None));
+    assert_eq!(bdat("BDAT 5 LAST LAST"), (5, None));
+    for line in ["BDAT", "BDAT x", "BDAT -1", "BDAT 1.5", "BDAT LAST"] {
+        assert_eq!(refusal(line.as_bytes()), (501, "5.5.4"), "{line}");
     }
 }

@@ -1,8 +1,12 @@
 //! What passes between the state machine and its caller.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::address::Address;
+use crate::command::Syntax;
+use crate::options::{MailOptions, RecipientOptions};
 
 use super::login::Login;
 
@@ -18,6 +22,10 @@ pub enum LoginPolicy {
 }
 
 /// What a session offers.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent settings; an enum of two for each would say no more"
+)]
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Own name in `EHLO`'s reply and the greeting.
@@ -36,6 +44,47 @@ pub struct Settings {
     pub login: LoginPolicy,
     /// Offer `AUTH` without TLS.
     pub login_without_tls: bool,
+    /// Offer `BINARYMIME` (RFC 3030 section 3): the caller can make any octets deliverable.
+    pub binary_mime: bool,
+    /// How `MAIL` and `RCPT` are read.
+    pub syntax: Syntax,
+    /// Offer `FUTURERELEASE` (RFC 4865), for at most so long.
+    pub hold: Option<HoldLimit>,
+    /// Largest header of a message in octets.
+    pub header_bytes: u64,
+    /// Most commands from one accepted message to the next, those not counted that name recipients
+    /// or bring content.
+    pub commands: u32,
+}
+
+/// No name, no offers beyond those that cost nothing, and limits as in the relay's configuration.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hostname: String::new(),
+            banner: String::new(),
+            message_bytes: 25 * 1024 * 1024,
+            recipients: 1000,
+            start_tls: false,
+            implicit_tls: false,
+            login: LoginPolicy::None,
+            login_without_tls: false,
+            binary_mime: false,
+            syntax: Syntax::Lenient,
+            hold: None,
+            header_bytes: 512 * 1024,
+            commands: 1000,
+        }
+    }
+}
+
+/// How far ahead a message may be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldLimit {
+    /// `HOLDFOR` in seconds at most.
+    pub seconds: u64,
+    /// `HOLDUNTIL` in seconds since the Unix epoch at most, for the whole session.
+    pub until: u64,
 }
 
 /// What the caller is told, and what it owes.
@@ -47,9 +96,9 @@ pub enum Event {
     Login(Login),
     /// `MAIL` with this sender is well-formed; owes [`Server::answer_mail`](super::Server::answer_mail).
     Mail(Option<Address>),
-    /// Somebody wants to send data, of so many octets if announced; owes [`Server::answer_data`](super::Server::answer_data).
+    /// Somebody wants to send data, by `DATA` or a first `BDAT`, of so many octets if announced; owes [`Server::answer_data`](super::Server::answer_data).
     Data {
-        /// `SIZE=`, at most the limit.
+        /// `SIZE=` or the first chunk's size, at most the limit.
         size: Option<u64>,
     },
     /// A message is complete; owes [`Server::answer_message`](super::Server::answer_message).
@@ -70,17 +119,21 @@ pub enum Refusal {
     LoginRequired,
     /// `SIZE=` or the data is over the limit.
     MessageTooLarge,
+    /// The header is over the limit.
+    HeaderTooLarge,
     /// More recipients than the limit.
     TooManyRecipients,
     /// A recipient that cannot be one here.
     Recipient,
     /// Bare CR or LF in the data.
     BareLineEnd,
-    /// A command line that is too long or not ended by CRLF, or commands sent along with
-    /// `STARTTLS`; the session ends.
+    /// A command line that is too long or not ended by CRLF, a chunk of unknown size, or commands
+    /// sent along with `STARTTLS`; the session ends.
     LineFraming,
     /// Too many faulty commands; the session ends.
     TooManyFaults,
+    /// Too many commands without a message; the session ends.
+    TooManyCommands,
     /// Too many failed logins; the session ends.
     TooManyLogins,
 }
@@ -91,18 +144,20 @@ impl Refusal {
         match self {
             Self::LoginRequired => "login_required",
             Self::MessageTooLarge => "message_too_large",
+            Self::HeaderTooLarge => "header_too_large",
             Self::TooManyRecipients => "too_many_recipients",
             Self::Recipient => "recipient",
             Self::BareLineEnd => "bare_line_end",
             Self::LineFraming => "line_framing",
             Self::TooManyFaults => "too_many_faults",
+            Self::TooManyCommands => "too_many_commands",
             Self::TooManyLogins => "too_many_logins",
         }
     }
 }
 
 /// A message as received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Reverse path.
     pub sender: Option<Address>,
@@ -110,12 +165,19 @@ pub struct Message {
     pub recipients: Vec<Address>,
     /// `BODY=8BITMIME` was given.
     pub eight_bit: bool,
+    /// `BODY=BINARYMIME` was given: the content is octets of any kind, and its lines may end in
+    /// any way or not at all.
+    pub binary: bool,
     /// `SMTPUTF8` was given.
     pub smtputf8: bool,
-    /// Content; lines end in CRLF and dots are not stuffed.
+    /// Content; dots are not stuffed, and unless it is `binary` lines end in CRLF, the last too.
     pub content: Bytes,
     /// Octets of its longest line.
     pub longest_line: usize,
+    /// Parameters of `MAIL` beyond the content's form.
+    pub options: MailOptions,
+    /// Parameters of `RCPT`, by index into `recipients`, for those that had any.
+    pub recipient_options: BTreeMap<u32, RecipientOptions>,
 }
 
 /// What became of a login.

@@ -1,5 +1,7 @@
 //! The server side as its caller sees it: octets in, replies and events out.
 
+mod chunking;
+mod extensions;
 mod framing;
 mod limits;
 mod login;
@@ -7,6 +9,7 @@ mod properties;
 mod transaction;
 
 use super::*;
+use crate::command::Syntax;
 
 fn settings() -> Settings {
     Settings {
@@ -18,6 +21,14 @@ fn settings() -> Settings {
         implicit_tls: false,
         login: LoginPolicy::Optional,
         login_without_tls: true,
+        binary_mime: false,
+        syntax: Syntax::Lenient,
+        hold: Some(HoldLimit {
+            seconds: 604_800,
+            until: 1_790_604_800,
+        }),
+        header_bytes: u64::MAX,
+        commands: 3000,
     }
 }
 

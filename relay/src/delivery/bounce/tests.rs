@@ -40,11 +40,12 @@ fn work(sender: &str) -> Work {
             smtputf8: false,
             identity: None,
             trace_parent: None,
+            options: relay_queue::Options::default(),
         }),
     }
 }
 
-fn report(sender: &str, failed: &[Failed<'_>], content: &str) -> (NewMessage, String) {
+fn report(sender: &str, failed: &[Entry<'_>], content: &str) -> (NewMessage, String) {
     let work = work(sender);
     let sender = address(sender);
     let message = build(&Report {
@@ -52,7 +53,7 @@ fn report(sender: &str, failed: &[Failed<'_>], content: &str) -> (NewMessage, St
         hostname: "relay.example",
         sender: &sender,
         original: &work,
-        failed,
+        entries: failed,
         content: &[Bytes::from(content.to_owned())],
         now: Timestamp(1_700_000_060_000),
     })
@@ -66,12 +67,14 @@ fn b25_a_report_has_the_null_path_three_parts_and_the_server_s_words() {
     let (recipient, other) = (address("a@remote.test"), address("b@remote.test"));
     let (first, second) = (fate("No such user here"), fate("Mailbox closed"));
     let failed = [
-        Failed {
+        Entry {
             recipient: &recipient,
+            original: None,
             fate: &first,
         },
-        Failed {
+        Entry {
             recipient: &other,
+            original: None,
             fate: &second,
         },
     ];
@@ -125,8 +128,9 @@ fn b25_a_report_has_the_null_path_three_parts_and_the_server_s_words() {
 fn an_expired_message_says_so_and_keeps_what_happened_last() {
     let recipient = address("a@remote.test");
     let expired = fate("greylisted").expire();
-    let failed = [Failed {
+    let failed = [Entry {
         recipient: &recipient,
+        original: None,
         fate: &expired,
     }];
     let (_, text) = report("shop@from.example", &failed, CONTENT);
@@ -139,8 +143,9 @@ fn an_expired_message_says_so_and_keeps_what_happened_last() {
 fn words_that_are_not_ascii_and_headers_that_are_not_stay_readable_and_seven_bit() {
     let recipient = address("p\u{e5}l@remote.test");
     let words = fate("Adresse unbekannt: M\u{fc}ller");
-    let failed = [Failed {
+    let failed = [Entry {
         recipient: &recipient,
+        original: None,
         fate: &words,
     }];
     let content = "Subject: Gr\u{fc}\u{df}e\r\n\r\nx\r\n";
@@ -159,8 +164,9 @@ fn words_that_are_not_ascii_and_headers_that_are_not_stay_readable_and_seven_bit
 fn l12_a_sender_in_utf8_gets_a_report_that_asks_for_smtputf8() {
     let recipient = address("a@remote.test");
     let words = fate("no");
-    let failed = [Failed {
+    let failed = [Entry {
         recipient: &recipient,
+        original: None,
         fate: &words,
     }];
     let (message, text) = report("p\u{e5}l@from.example", &failed, CONTENT);
@@ -175,8 +181,9 @@ fn hostile_words_and_content_do_not_break_the_report() {
         "{}\r\n\r\n--000000\r\nAction: delivered",
         "x".repeat(3000)
     ));
-    let failed = [Failed {
+    let failed = [Entry {
         recipient: &recipient,
+        original: None,
         fate: &words,
     }];
     let endless = "X: y\r\n".repeat(100_000);
@@ -205,8 +212,9 @@ fn a_host_name_that_is_no_mail_domain_still_gives_a_report() {
         hostname: "under_score",
         sender: &address("shop@from.example"),
         original: &work,
-        failed: &[Failed {
+        entries: &[Entry {
             recipient: &recipient,
+            original: None,
             fate: &words,
         }],
         content: &[],

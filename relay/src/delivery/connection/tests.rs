@@ -71,6 +71,7 @@ async fn send(connection: &mut Connection, content: &'static str) -> Vec<Verdict
         size: content.len() as u64,
         eight_bit: false,
         smtputf8: false,
+        ..Envelope::default()
     };
     connection.send(&envelope, &[Bytes::from(content)]).await.0
 }
@@ -312,6 +313,7 @@ async fn large_content_in_many_pieces_arrives_whole() {
             size: 0,
             eight_bit: false,
             smtputf8: false,
+            ..Envelope::default()
         };
         let (verdicts, error) = connection.send(&envelope, &pieces).await;
         assert!(error.is_none() && matches!(verdicts[0], Verdict::Accepted(_)));

@@ -1,5 +1,6 @@
 //! The engine around a real queue, against scripted mail servers and a DNS server on loopback.
 
+mod asked;
 mod connections;
 mod hosts;
 mod replies;

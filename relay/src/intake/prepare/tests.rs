@@ -32,6 +32,7 @@ fn draft(content: &str) -> Result<Draft, Denial> {
         smtputf8: false,
         content: Bytes::from(content.to_owned()),
         longest_line,
+        ..Message::default()
     };
     let stamp = Stamp {
         hostname: "outbox.example",
@@ -78,6 +79,7 @@ fn the_body_is_not_copied() {
         smtputf8: false,
         content: received.clone(),
         longest_line: 50,
+        ..Message::default()
     };
     let stamp = Stamp {
         hostname: "h",

@@ -35,7 +35,9 @@ fn ehlo_lists_what_is_offered_in_this_state_and_helo_nothing() {
     assert_eq!(
         script.send("EHLO c\r\n"),
         "250-outbox.example\r\n250-PIPELINING\r\n250-SIZE 2000\r\n250-STARTTLS\r\n\
-         250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+         250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-DSN\r\n\
+         250-DELIVERBY\r\n250-MT-PRIORITY\r\n250-FUTURERELEASE 604800 2026-09-28T14:13:20Z\r\n\
+         250-LIMITS RCPTMAX=100\r\n250 SMTPUTF8\r\n"
     );
     script.send("STARTTLS\r\n");
     script.server.tls_started();
@@ -72,8 +74,8 @@ fn r43_order_arguments_and_unknown_commands() {
             &[250, 250, 250, 503],
         ),
         (
-            "EXPN list\r\nVRFY a\r\nHELP\r\nNOOP x\r\nBDAT 5\r\n",
-            &[502, 252, 214, 250, 502],
+            "EXPN list\r\nVRFY a\r\nHELP\r\nNOOP x\r\nBDAT 0\r\n",
+            &[502, 252, 214, 250, 503],
         ),
         ("EHLO c\r\nMAIL FROM:<a@b.example> FOO=1\r\n", &[250, 555]),
     ];

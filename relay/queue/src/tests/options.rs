@@ -1,0 +1,75 @@
+//! What senders ask for survives, and says when and in which order work is due.
+
+use relay_smtp::options::{Notify, RecipientOptions};
+
+use super::*;
+use crate::Options;
+
+fn asking(number: u64, options: Options) -> NewMessage {
+    let mut message = message(number, &["a@dest.example", "b@dest.example"], "x\r\n");
+    message.envelope.options = options;
+    message
+}
+
+#[test]
+fn a_held_message_is_due_at_its_release_before_and_after_a_restart() {
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    let options = Options {
+        release_at: Some(Timestamp(900_000)),
+        priority: -9,
+        ..Options::default()
+    };
+    wait(queue.append(asking(1, options.clone()))).unwrap();
+    assert_eq!(queue.next_due(), Some(Timestamp(900_000)));
+    assert!(queue.take(Timestamp(899_999), &mut |_| true).is_none());
+    queue.close();
+    drop(queue);
+    let (queue, _) = bench.open();
+    assert_eq!(queue.next_due(), Some(Timestamp(900_000)));
+    let work = queue.take(Timestamp(900_000), &mut |_| true).unwrap();
+    assert_eq!(work.envelope.options, options);
+    assert_eq!(work.envelope.released_at(), Timestamp(900_000));
+}
+
+#[test]
+fn higher_priority_goes_first_before_and_after_a_restart() {
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    for (number, priority) in [(1, 0), (2, -1), (3, 9), (4, 0)] {
+        let options = Options {
+            priority,
+            ..Options::default()
+        };
+        wait(queue.append(asking(number, options))).unwrap();
+    }
+    queue.close();
+    drop(queue);
+    let (queue, _) = bench.open();
+    let order: Vec<u64> = take_all(&queue)
+        .iter()
+        .map(|work| work.id.timestamp().0 - 1_000_000)
+        .collect();
+    assert_eq!(order, [3, 1, 4, 2]);
+}
+
+#[test]
+fn envelopes_of_older_versions_load_and_nothing_asked_for_is_not_written() {
+    let envelope = message(1, &["a@dest.example"], "").envelope;
+    let text = serde_json::to_string(&envelope).unwrap();
+    assert!(!text.contains("options"), "{text}");
+    assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap(), envelope);
+    let mut asked = envelope;
+    let never = RecipientOptions {
+        notify: Some(Notify::default()),
+        original: None,
+    };
+    asked.options.recipients.insert(0, never);
+    asked.options.require_tls = true;
+    let text = serde_json::to_string(&asked).unwrap();
+    assert!(
+        text.contains(r#""options":{"recipients":{"0":{"notify":{}}},"requireTls":true}"#),
+        "{text}"
+    );
+    assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap(), asked);
+}
