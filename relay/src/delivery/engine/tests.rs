@@ -1,6 +1,7 @@
 //! The engine around a real queue, against scripted mail servers and a DNS server on loopback.
 
 mod connections;
+mod conversion;
 mod hosts;
 mod replies;
 mod smarthosts;

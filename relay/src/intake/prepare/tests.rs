@@ -20,19 +20,7 @@ fn origin() -> Origin {
 }
 
 fn draft(content: &str) -> Result<Draft, Denial> {
-    let longest_line = content
-        .split("\r\n")
-        .map(str::len)
-        .max()
-        .unwrap_or_default();
-    let message = Message {
-        sender: Some(Address::parse("orders@shop.example").unwrap()),
-        recipients: vec![Address::parse("bob@dest.example").unwrap()],
-        eight_bit: false,
-        smtputf8: false,
-        content: Bytes::from(content.to_owned()),
-        longest_line,
-    };
+    let message = message(content);
     let stamp = Stamp {
         hostname: "outbox.example",
         instance: "outbox-0",
@@ -42,12 +30,38 @@ fn draft(content: &str) -> Result<Draft, Denial> {
     prepare(&message, &origin(), &domains(), stamp)
 }
 
+fn message(content: &str) -> Message {
+    let longest_line = content
+        .split("\r\n")
+        .map(str::len)
+        .max()
+        .unwrap_or_default();
+    Message {
+        sender: Some(Address::parse("orders@shop.example").unwrap()),
+        recipients: vec![Address::parse("bob@dest.example").unwrap()],
+        eight_bit: false,
+        smtputf8: false,
+        content: Bytes::from(content.to_owned()),
+        longest_line,
+    }
+}
+
+/// All pieces, converted as far as it needs.
+fn pieces(received: &Bytes, draft: Draft) -> Result<Vec<Bytes>, Obstacle> {
+    let conversion = match draft.need {
+        Some(need) => mime::convert(received, need)?,
+        None => Vec::new(),
+    };
+    Ok(draft.content(received, conversion))
+}
+
 /// The content after the `Received` field.
 fn content(received: &str) -> String {
     let draft = draft(received)
         .map_err(|denial| denial.answer.to_string())
         .unwrap();
-    let whole = String::from_utf8(draft.content.concat()).unwrap();
+    let pieces = pieces(&Bytes::from(received.to_owned()), draft).unwrap();
+    let whole = String::from_utf8(pieces.concat()).unwrap();
     let (trace, rest) = whole.split_once("+0000\r\n").unwrap();
     assert!(trace.starts_with("Received: from app ([192.0.2.7])\r\n"));
     rest.to_owned()
@@ -88,7 +102,8 @@ fn the_body_is_not_copied() {
     let draft = prepare(&message, &origin(), &domains(), stamp)
         .ok()
         .unwrap();
-    assert_eq!(draft.content.last().unwrap().as_ptr(), received.as_ptr());
+    let pieces = pieces(&received, draft).unwrap();
+    assert_eq!(pieces.last().unwrap().as_ptr(), received.as_ptr());
 }
 
 #[test]
@@ -131,16 +146,58 @@ fn a_message_that_is_all_header_gets_its_empty_line() {
 }
 
 #[test]
-fn l1_l2_l3_lines_over_998_octets_are_refused_with_the_remedy() {
+fn l1_l2_a_body_line_over_998_octets_is_encoded_and_no_other_line_changes() {
     let at_limit = format!("{COMPLETE}\r\n{}\r\n", "x".repeat(998));
     assert_eq!(content(&at_limit), at_limit);
-    let (reason, reply) = refusal(&format!("{COMPLETE}\r\n{}\r\n", "x".repeat(1200)));
-    assert_eq!(reason, "line_too_long");
-    assert!(
-        reply.starts_with("554 5.6.0 a line has 1200 octets"),
-        "{reply}"
+    let out = content(&format!("{COMPLETE}\r\n{}\r\n", "x".repeat(999)));
+    let start = format!(
+        "{COMPLETE}Content-Transfer-Encoding: quoted-printable\r\nMIME-Version: 1.0\r\n\r\nxxx"
     );
-    assert!(reply.contains("quoted-printable"));
+    assert!(out.starts_with(&start), "{out}");
+    assert!(
+        out.lines()
+            .all(|line| line.len() <= 76 || COMPLETE.contains(line))
+    );
+}
+
+#[test]
+fn l3_k12_header_lines_over_998_octets_are_folded_and_others_stay_octet_for_octet() {
+    let references = "<1@shop.example> ".repeat(70);
+    let others = format!("Cc:A <a@x>,B <b@x>\r\nSubject: {}\r\n", "w ".repeat(494));
+    let received = format!("{others}References: {references}x\r\n{COMPLETE}\r\nhello\r\n");
+    let out = content(&received);
+    assert!(out.starts_with(&others) && out.ends_with(&format!("{COMPLETE}\r\nhello\r\n")));
+    assert_eq!(out.replace("\r\n ", " "), received);
+    // A Bcc goes, however long.
+    let bcc = format!("Bcc:{}\r\n{COMPLETE}\r\n", "x".repeat(2000));
+    assert_eq!(content(&bcc), format!("{COMPLETE}\r\n"));
+}
+
+#[test]
+fn l1_l3_what_cannot_be_encoded_anew_is_refused_with_the_remedy() {
+    let long = "x".repeat(1200);
+    for (text, cause) in [
+        (
+            format!(
+                "Content-Type: multipart/signed; boundary=b\r\n{COMPLETE}\r\n--b\r\n\r\n{long}\r\n--b--\r\n"
+            ),
+            "multipart/signed",
+        ),
+        (
+            format!("X-Token: {long}\r\n{COMPLETE}\r\n"),
+            "header field X-Token",
+        ),
+    ] {
+        let obstacle = pieces(&Bytes::from(text.clone()), draft(&text).ok().unwrap()).unwrap_err();
+        let denial = unconvertible(&message(&text), &obstacle);
+        let reply = denial.answer.to_string();
+        assert_eq!(denial.reason, "line_too_long");
+        assert!(reply.starts_with("554 5.6.0 a line has 12"), "{reply}");
+        assert!(
+            reply.contains(cause) && reply.contains("quoted-printable"),
+            "{reply}"
+        );
+    }
 }
 
 #[test]
