@@ -13,6 +13,9 @@
 mod authority;
 #[path = "process/client.rs"]
 mod client;
+#[cfg(feature = "clients")]
+#[path = "process/clients.rs"]
+mod clients;
 #[path = "process/command_line.rs"]
 mod command_line;
 #[path = "process/durability.rs"]
