@@ -46,6 +46,7 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
     let stamp = Stamp {
         hostname: &snapshot.config.hostname,
         instance: &context.instance,
+        hide_clients: snapshot.config.privacy.hide_clients,
         id,
         now,
     };

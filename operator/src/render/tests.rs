@@ -132,6 +132,7 @@ fn every_field_of_the_spec_reaches_the_relay() {
         },
         "dns": {"servers": ["192.0.2.53", "[2001:db8::53]:5353"]},
         "limits": {"messageSize": "128Mi", "recipients": 200, "connections": 50},
+        "privacy": {"hideClients": true},
     });
     let rendered = run(&relay(spec), &[], &[], &secrets).unwrap();
     assert_eq!(

@@ -29,6 +29,9 @@ pub struct Config {
     /// Bounds on what one client may ask for.
     #[serde(default)]
     pub limits: Limits,
+    /// What recipients learn of the clients.
+    #[serde(default)]
+    pub privacy: Privacy,
     /// Where and how accepted messages are kept.
     #[serde(default)]
     pub queue: QueueSettings,
@@ -152,6 +155,15 @@ impl Default for Limits {
             shutdown_grace: Duration::from_secs(25),
         }
     }
+}
+
+/// What recipients learn of the clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Privacy {
+    /// Keep the names and addresses of clients, and the names of the relay's own pods, out of
+    /// messages. Default false: `Received` names them, as RFC 5321 section 4.4 asks.
+    pub hide_clients: bool,
 }
 
 /// The durable queue.

@@ -20,6 +20,9 @@ use super::{authors, joined};
 
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is seen.
 const MOST_HOPS: usize = 100;
+/// Times that a message may come by here. More is a circle between few servers, which would take long
+/// to reach [`MOST_HOPS`].
+const MOST_RETURNS: usize = 5;
 
 /// What makes a received message one that may go out, but for its signatures.
 pub(super) struct Draft {
@@ -44,16 +47,7 @@ pub(super) fn prepare(
 ) -> Result<Draft, Denial> {
     let octets = &message.content;
     let header = fields::parse(octets).map_err(header_denial)?;
-    if count(&header, octets, "Received") > MOST_HOPS {
-        return Err(Denial {
-            reason: "mail_loop",
-            answer: Answer::fixed(
-                554,
-                "5.4.6",
-                "the message went through more than 100 servers; some route leads back here",
-            ),
-        });
-    }
+    judge_hops(&header, octets, stamp.hostname)?;
     let authors = authors(&header, octets)?;
     let request = Request {
         identity: origin.identity.as_deref(),
@@ -71,7 +65,7 @@ pub(super) fn prepare(
     }
     Ok(Draft {
         added: Bytes::from(added),
-        edits: edits(&header, octets),
+        edits: edits(&header, octets, stamp),
         need: need(message),
         domain,
         parent: header
@@ -115,19 +109,55 @@ pub(super) fn unconvertible(message: &Message, obstacle: &Obstacle) -> Denial {
     denial(reason, text)
 }
 
-/// Case R50: who else got it is nobody's business.
-fn edits(header: &Header, octets: &[u8]) -> Vec<Edit> {
+/// What changes in the header of every message. Case R50: who else got it is nobody's business.
+fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>) -> Vec<Edit> {
     let mut edits: Vec<Edit> = header
         .fields
         .iter()
-        .filter(|field| field.is(octets, "Bcc") || field.is(octets, "Resent-Bcc"))
-        .map(|field| Edit::remove(field.whole.clone()))
+        .filter_map(|field| {
+            let is = |name: &str| field.is(octets, name);
+            let whole = field.whole.clone();
+            if is("Bcc") || is("Resent-Bcc") || (stamp.hide_clients && is("X-Originating-IP")) {
+                return Some(Edit::remove(whole));
+            }
+            let hop = stamp.hide_clients && is("Received");
+            let hidden = hop.then(|| trace::hidden(field.value(octets), stamp.hostname))??;
+            Some(Edit::replace(whole, hidden))
+        })
         .collect();
     // A message that is all header gets the empty line, so that nothing after it is taken for one.
     if header.end == octets.len() {
         edits.push(Edit::insert(octets.len(), &b"\r\n"[..]));
     }
     edits
+}
+
+/// Whether a message goes in a circle.
+fn judge_hops(header: &Header, octets: &[u8], hostname: &str) -> Result<(), Denial> {
+    let hops = || {
+        header
+            .fields
+            .iter()
+            .filter(|field| field.is(octets, "Received"))
+    };
+    let returns = hops()
+        .filter(|field| trace::is_by(field.value(octets), hostname))
+        .count();
+    let text = if hops().count() > MOST_HOPS {
+        format!("the message went through more than {MOST_HOPS} servers")
+    } else if returns > MOST_RETURNS {
+        format!("the message came by {hostname} more than {MOST_RETURNS} times")
+    } else {
+        return Ok(());
+    };
+    Err(Denial {
+        reason: "mail_loop",
+        answer: Answer::new(
+            554,
+            "5.4.6",
+            format!("{text}; some route or forwarding leads back here"),
+        ),
+    })
 }
 
 fn count(header: &Header, octets: &[u8], name: &str) -> usize {

@@ -213,7 +213,7 @@ fn judge(message: &Received) -> Result<(), String> {
 fn report(head: &[&str], rows: Vec<(String, Vec<Result<(), String>>)>) {
     let line = |cells: &[&str]| {
         let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:<22}")).collect();
-        println!("{}", cells.concat().trim_end());
+        eprintln!("{}", cells.concat().trim_end());
     };
     line(head);
     let mut failures = Vec::new();

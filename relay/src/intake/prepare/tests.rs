@@ -24,10 +24,28 @@ fn draft(content: &str) -> Result<Draft, Denial> {
     let stamp = Stamp {
         hostname: "outbox.example",
         instance: "outbox-0",
+        hide_clients: false,
         id: MessageId::new(Timestamp(1_790_000_000_000), 5),
         now: Timestamp(1_790_000_000_000),
     };
     prepare(&message, &origin(), &domains(), stamp)
+}
+
+/// With clients hidden.
+fn hidden(received: &str) -> String {
+    let message = message(received);
+    let stamp = Stamp {
+        hostname: "outbox.example",
+        instance: "outbox-0",
+        hide_clients: true,
+        id: MessageId(1),
+        now: Timestamp(0),
+    };
+    let draft = prepare(&message, &origin(), &domains(), stamp)
+        .ok()
+        .unwrap();
+    let pieces = pieces(&message.content, draft).unwrap();
+    String::from_utf8(pieces.concat()).unwrap()
 }
 
 fn message(content: &str) -> Message {
@@ -96,6 +114,7 @@ fn the_body_is_not_copied() {
     let stamp = Stamp {
         hostname: "h",
         instance: "i",
+        hide_clients: false,
         id: MessageId(1),
         now: Timestamp(0),
     };
@@ -215,6 +234,46 @@ fn a_loop_is_seen_after_a_hundred_servers() {
     assert!(draft(&hops(100)).is_ok());
     let (reason, reply) = refusal(&hops(101));
     assert_eq!((reason, &reply[..9]), ("mail_loop", "554 5.4.6"));
+}
+
+#[test]
+fn a_circle_through_this_relay_is_seen_after_five_times() {
+    let returns = |number: usize| {
+        let hop = "Received: from x\r\n\tby Outbox.example (outbox-1) with SMTP; y\r\n";
+        format!(
+            "{}Received: by other.example; y\r\n{COMPLETE}\r\n",
+            hop.repeat(number)
+        )
+    };
+    assert!(draft(&returns(5)).is_ok());
+    let (reason, reply) = refusal(&returns(6));
+    assert_eq!((reason, &reply[..9]), ("mail_loop", "554 5.4.6"));
+    assert!(
+        reply.contains("outbox.example more than 5 times"),
+        "{reply}"
+    );
+}
+
+#[test]
+fn hidden_clients_are_named_nowhere_and_their_hops_still_count() {
+    let received = format!(
+        "Received: from pod-7 ([10.1.2.3])\r\n\tby sidecar; Mon, 21 Sep 2026 14:13:20 +0000\r\n\
+         X-Originating-IP: [10.1.2.3]\r\nReceived: by outbox.example with ESMTPA id 7;\r\n\tx\r\n{COMPLETE}\r\nhello\r\n"
+    );
+    let out = hidden(&received);
+    let (trace, rest) = out.split_once("+0000\r\n").unwrap();
+    assert!(
+        trace.starts_with("Received: by outbox.example with ESMTPA id "),
+        "{trace}"
+    );
+    assert!(!trace.contains("outbox-0") && !trace.contains("192.0.2.7"));
+    assert_eq!(
+        rest,
+        format!(
+            "Received: by hidden.invalid;\r\n\tMon, 21 Sep 2026 14:13:20 +0000\r\n\
+             Received: by outbox.example with ESMTPA id 7;\r\n\tx\r\n{COMPLETE}\r\nhello\r\n"
+        )
+    );
 }
 
 #[test]
