@@ -22,6 +22,8 @@ mod command_line;
 mod durability;
 #[path = "process/http.rs"]
 mod http;
+#[path = "process/messages.rs"]
+mod messages;
 #[path = "process/receiver.rs"]
 mod receiver;
 #[path = "process/relay.rs"]

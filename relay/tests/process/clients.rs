@@ -54,6 +54,16 @@ fn text() -> String {
     )
 }
 
+/// How a client is to send.
+struct Submission<'a> {
+    security: Security,
+    mechanism: &'a str,
+    login: (&'a str, &'a str),
+    /// File of the authority to trust.
+    authority: &'a str,
+    subject: &'a str,
+}
+
 /// The relay, where its mail goes, and what the clients need.
 struct Stage {
     relay: Relay,
@@ -63,6 +73,9 @@ struct Stage {
     stranger: Authority,
     clients: PathBuf,
 }
+
+/// User name and password of the credential that [`Setup`] has.
+const LOGIN: (&str, &str) = ("billing", PASSWORD);
 
 impl Stage {
     fn new() -> Self {
@@ -93,15 +106,8 @@ impl Stage {
     }
 
     /// Runs a client to its end; what it said if it did not succeed.
-    fn run(
-        &self,
-        client: &str,
-        security: Security,
-        mechanism: &str,
-        authority: &str,
-        subject: &str,
-    ) -> Result<(), String> {
-        let security_name = match security {
+    fn run(&self, client: &str, submission: &Submission<'_>) -> Result<(), String> {
+        let security = match submission.security {
             Security::StartTls => "starttls",
             Security::Implicit => "implicit",
         };
@@ -112,15 +118,15 @@ impl Stage {
             .env("CLIENTS", &self.clients)
             .env("LC_ALL", "C.UTF-8")
             .env("SMTP_HOST", HOST)
-            .env("SMTP_PORT", self.port(security).to_string())
-            .env("SMTP_SECURITY", security_name)
-            .env("SMTP_USERNAME", "billing")
-            .env("SMTP_PASSWORD", PASSWORD)
-            .env("SMTP_MECHANISM", mechanism)
-            .env("SMTP_CA", self.setup.path(authority))
+            .env("SMTP_PORT", self.port(submission.security).to_string())
+            .env("SMTP_SECURITY", security)
+            .env("SMTP_USERNAME", submission.login.0)
+            .env("SMTP_PASSWORD", submission.login.1)
+            .env("SMTP_MECHANISM", submission.mechanism)
+            .env("SMTP_CA", self.setup.path(submission.authority))
             .env("MAIL_FROM", SENDER)
             .env("MAIL_TO", RECIPIENT)
-            .env("MAIL_SUBJECT", subject)
+            .env("MAIL_SUBJECT", submission.subject)
             .env("MAIL_TEXT", self.setup.path("text"))
             .output()
             .unwrap();
@@ -136,28 +142,50 @@ impl Stage {
     }
 
     /// Sends and compares what arrives.
-    fn sends(&self, client: &str, security: Security, mechanism: &str) -> Result<(), String> {
+    fn sends(
+        &self,
+        client: &str,
+        security: Security,
+        mechanism: &str,
+        login: (&str, &str),
+    ) -> Result<(), String> {
         let way = match security {
             Security::StartTls => "upgraded",
             Security::Implicit => "implicit",
         };
         let subject = format!("{client} {way} {mechanism}.");
-        self.run(client, security, mechanism, "ca.pem", &subject)?;
+        self.run(
+            client,
+            &Submission {
+                security,
+                mechanism,
+                login,
+                authority: "ca.pem",
+                subject: &subject,
+            },
+        )?;
         judge(&self.arrived(&subject))
+    }
+
+    /// That a client does not send to a server it cannot verify.
+    fn refuses(&self, client: &str, security: Security) -> Result<(), String> {
+        let unverified = Submission {
+            security,
+            mechanism: "",
+            login: LOGIN,
+            authority: "stranger.pem",
+            subject: "unverified",
+        };
+        match self.run(client, &unverified) {
+            Ok(()) => Err("sent to a server whose certificate another authority signed".into()),
+            Err(_) => Ok(()),
+        }
     }
 
     fn arrived(&self, subject: &str) -> Received {
         let line = format!("Subject: {subject}\n");
         self.receiver
             .wait_for(|message| message.content.contains(&line))
-    }
-
-    /// That a client does not send to a server it cannot verify.
-    fn refuses(&self, client: &str, security: Security) -> Result<(), String> {
-        match self.run(client, security, "", "stranger.pem", "unverified") {
-            Ok(()) => Err("sent to a server whose certificate another authority signed".into()),
-            Err(_) => Ok(()),
-        }
     }
 }
 
@@ -238,8 +266,8 @@ fn every_client_sends_over_starttls_and_implicit_tls_and_only_to_a_verified_rela
         rows.push((
             (*name).to_owned(),
             vec![
-                stage.sends(name, Security::StartTls, ""),
-                stage.sends(name, Security::Implicit, ""),
+                stage.sends(name, Security::StartTls, "", LOGIN),
+                stage.sends(name, Security::Implicit, "", LOGIN),
                 stage.refuses(name, Security::StartTls),
                 stage.refuses(name, Security::Implicit),
             ],
@@ -263,7 +291,7 @@ fn clients_send_with_each_mechanism_that_they_know() {
     let mut rows = Vec::new();
     for client in &CLIENTS {
         for mechanism in client.mechanisms {
-            let result = stage.sends(client.name, Security::StartTls, mechanism);
+            let result = stage.sends(client.name, Security::StartTls, mechanism, LOGIN);
             rows.push((format!("{} {mechanism}", client.name), vec![result]));
         }
     }
@@ -285,7 +313,7 @@ fn lettre_sends_over_starttls_and_implicit_tls_and_only_to_a_verified_relay() {
                 Security::StartTls => Tls::Required(tls),
                 Security::Implicit => Tls::Wrapper(tls),
             })
-            .credentials(Credentials::new("billing".into(), PASSWORD.into()))
+            .credentials(Credentials::new(LOGIN.0.into(), LOGIN.1.into()))
             .build();
         let message = Message::builder()
             .from(SENDER.parse().unwrap())
