@@ -180,6 +180,14 @@ pub(crate) fn sign_all(signers: &[Signer], content: &[Bytes]) -> Result<Bytes, S
     Ok(Bytes::from(fields))
 }
 
+/// The `d=` of a `DKIM-Signature` value that [`sign_all`] wrote.
+pub(crate) fn domain_of(value: &[u8]) -> Option<String> {
+    let value = std::str::from_utf8(value).ok()?;
+    let mut tags = value.split(';').filter_map(|tag| tag.split_once('='));
+    tags.find(|(name, _)| name.trim() == "d")
+        .map(|(_, domain)| domain.trim().to_owned())
+}
+
 impl Key {
     fn load(configured: &DkimKey) -> Result<Self, KeyFault> {
         let pem = configured.private_key.expose().as_bytes();

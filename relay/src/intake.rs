@@ -13,12 +13,13 @@ use relay_smtp::server::{Answer, Message};
 use tracing::Instrument as _;
 
 use crate::context::{SharedContext, now};
-use crate::dkim;
+use crate::conversion;
 use crate::policy::Denial;
+use crate::signing;
 use crate::snapshot::SendingDomain;
 
 mod authors;
-mod fields;
+
 mod joined;
 mod options;
 mod prepare;
@@ -26,14 +27,16 @@ mod trace;
 
 pub(crate) use trace::Origin;
 
-use prepare::Draft;
 use trace::Stamp;
-
-/// Octets above which hashing a message would hold up the other sessions of a worker thread.
-const SIGN_ASIDE: usize = 64 * 1024;
 
 /// The queue is closed: the session that gets this should end.
 pub(crate) const CLOSED: Answer = Answer::fixed(421, "4.3.2", "the relay is stopping; try again");
+
+const UNSIGNED: Answer = Answer::fixed(
+    451,
+    "4.3.0",
+    "the message could not be signed; try again later",
+);
 
 /// Takes a message and returns the reply to its final dot.
 pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Message) -> Answer {
@@ -44,6 +47,7 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
     let stamp = Stamp {
         hostname: &snapshot.config.hostname,
         instance: &context.instance,
+        hide_clients: snapshot.config.privacy.hide_clients,
         id,
         now,
     };
@@ -52,6 +56,17 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         Err(denial) => return refuse(context, origin, &message, denial),
     };
     drop(snapshot);
+    let conversion = match draft.need {
+        Some(need) => conversion::edits(&message.content, need).await,
+        None => Ok(Vec::new()),
+    };
+    let conversion = match conversion {
+        Ok(edits) => edits,
+        Err(obstacle) => {
+            let denial = prepare::unconvertible(&message, &obstacle);
+            return refuse(context, origin, &message, denial);
+        }
+    };
     let span = joined::span(id, draft.parent.as_ref());
     let trace_parent = joined::trace_parent(&span, draft.parent.as_ref());
     let envelope = Envelope {
@@ -64,27 +79,46 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         trace_parent,
         options: options::absolute(message.options, message.recipient_options, now),
     };
-    finish(context, origin, id, envelope, draft, started)
+    let domain = draft.domain.clone();
+    let ready = Ready {
+        id,
+        envelope,
+        pieces: draft.content(&message.content, conversion),
+        domain,
+    };
+    finish(context, origin, ready, started)
         .instrument(span)
         .await
+}
+
+/// A message that lacks nothing but its signatures.
+struct Ready {
+    id: MessageId,
+    envelope: Envelope,
+    pieces: Vec<Bytes>,
+    domain: Arc<SendingDomain>,
 }
 
 /// Signs, queues and answers.
 async fn finish(
     context: &SharedContext,
     origin: &Origin,
-    id: MessageId,
-    envelope: Envelope,
-    draft: Draft,
+    ready: Ready,
     started: Instant,
 ) -> Answer {
-    let mut pieces = draft.content;
-    let size: usize = pieces.iter().map(Bytes::len).sum();
-    match sign(context, draft.domain, &pieces, size).await {
+    let Ready {
+        id,
+        envelope,
+        mut pieces,
+        domain,
+    } = ready;
+    match signing::sign(context, &domain, &pieces).await {
         Ok(signatures) if signatures.is_empty() => {}
         Ok(signatures) => pieces.insert(0, signatures),
-        Err(answer) => return answer,
+        // Never unsigned: a receiver that enforces DMARC would refuse it for good.
+        Err(signing::Unsigned) => return UNSIGNED,
     }
+    let size: usize = pieces.iter().map(Bytes::len).sum();
     let accepted = Accepted {
         id,
         size,
@@ -131,42 +165,6 @@ impl Accepted {
             "message accepted"
         );
     }
-}
-
-/// All signatures of the domain, as header fields. Large messages are hashed on a thread that may
-/// block.
-async fn sign(
-    context: &SharedContext,
-    domain: Arc<SendingDomain>,
-    pieces: &[Bytes],
-    size: usize,
-) -> Result<Bytes, Answer> {
-    if domain.signers.is_empty() {
-        return Ok(Bytes::new());
-    }
-    let result = if size <= SIGN_ASIDE {
-        dkim::sign_all(&domain.signers, pieces).map_err(|error| error.to_string())
-    } else {
-        let pieces = pieces.to_vec();
-        let domain = domain.clone();
-        tokio::task::spawn_blocking(move || dkim::sign_all(&domain.signers, &pieces))
-            .await
-            .map_err(|error| error.to_string())
-            .and_then(|result| result.map_err(|error| error.to_string()))
-    };
-    let outcome = if result.is_ok() { "ok" } else { "failed" };
-    for signer in &domain.signers {
-        context.metrics.signature(signer.algorithm(), outcome);
-    }
-    // Never unsigned: a receiver that enforces DMARC would refuse it for good.
-    result.map_err(|error| {
-        tracing::error!(domain = domain.name, error, "a message could not be signed");
-        Answer::fixed(
-            451,
-            "4.3.0",
-            "the message could not be signed; try again later",
-        )
-    })
 }
 
 fn refuse(context: &SharedContext, origin: &Origin, message: &Message, denial: Denial) -> Answer {

@@ -15,12 +15,17 @@ mod attack;
 mod authority;
 #[path = "process/client.rs"]
 mod client;
+#[cfg(feature = "clients")]
+#[path = "process/clients.rs"]
+mod clients;
 #[path = "process/command_line.rs"]
 mod command_line;
 #[path = "process/durability.rs"]
 mod durability;
 #[path = "process/http.rs"]
 mod http;
+#[path = "process/messages.rs"]
+mod messages;
 #[path = "process/receiver.rs"]
 mod receiver;
 #[path = "process/relay.rs"]

@@ -30,7 +30,7 @@ pub use domain::{
 };
 pub use relay::{
     Authentication, Clients, Delivery, DeliveryTls, Dns, Domains, EnvironmentVariable, Limits,
-    Listener, ListenerTls, NetworkPolicySettings, PodTemplate, Queue, RelayTls, Retry,
+    Listener, ListenerTls, NetworkPolicySettings, PodTemplate, Privacy, Queue, RelayTls, Retry,
     ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostTls, SmtpRelay,
     SmtpRelaySpec, SmtpRelayStatus, Storage, default_listeners,
 };

@@ -3,6 +3,7 @@
 mod delivery;
 mod listener;
 mod pod;
+mod privacy;
 mod status;
 
 pub use delivery::{Delivery, DeliveryTls, Dns, Retry, Smarthost, SmarthostTls};
@@ -11,6 +12,7 @@ pub use pod::{
     EnvironmentVariable, Limits, NetworkPolicySettings, PodTemplate, Queue, ServiceSettings,
     ServiceType, Storage,
 };
+pub use privacy::Privacy;
 pub use status::{ShardPhase, ShardStatus, SmtpRelayStatus};
 
 use kube::{CustomResource, KubeSchema};
@@ -121,6 +123,10 @@ pub struct SmtpRelaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 
+    /// What recipients learn of the clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
+
     /// What the relay pods look like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
@@ -151,6 +157,7 @@ impl Default for SmtpRelaySpec {
             dns: None,
             queue: None,
             limits: None,
+            privacy: None,
             pod_template: None,
             network_policy: None,
             service: None,

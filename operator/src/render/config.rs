@@ -7,7 +7,7 @@ use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
     Admin, Authentication, CertificateFiles, Cidr, Config, Delivery, DeliveryTls, Dns, Duration,
-    Health, Listener, ListenerTls, QueueSettings, Retry, Secret, Smarthost,
+    Health, Listener, ListenerTls, Privacy, QueueSettings, Retry, Secret, Smarthost,
     SmarthostAuthentication, SmarthostTls, VERSION,
 };
 
@@ -43,6 +43,9 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
         listeners,
         tls: uses_tls.then(|| certificate_files(TLS_DIRECTORY)),
         limits: limits::build(spec.limits.as_ref())?,
+        privacy: Privacy {
+            hide_clients: spec.privacy.as_ref().is_some_and(|it| it.hide_clients),
+        },
         queue: QueueSettings {
             directory: Path::new(names::STATE_DIRECTORY).join("queue"),
             ..QueueSettings::default()

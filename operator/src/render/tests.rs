@@ -136,6 +136,7 @@ fn every_field_of_the_spec_reaches_the_relay() {
                    "connectionsPerAddress": 5, "connectionsPerIdentity": 7, "headerSize": "64Ki",
                    "commands": 99, "sessionTimeout": "30m", "minimumRate": 1000,
                    "maximumHold": "24h"},
+        "privacy": {"hideClients": true},
     });
     let rendered = run(&relay(spec), &[], &[], &secrets).unwrap();
     assert_eq!(

@@ -33,6 +33,9 @@ pub struct Config {
     /// Bounds on what one client may ask for.
     #[serde(default)]
     pub limits: Limits,
+    /// What recipients learn of the clients.
+    #[serde(default)]
+    pub privacy: Privacy,
     /// Where and how accepted messages are kept.
     #[serde(default)]
     pub queue: QueueSettings,
@@ -153,6 +156,15 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// Private key of the leaf, PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
+}
+
+/// What recipients learn of the clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Privacy {
+    /// Keep the names and addresses of clients, and the names of the relay's own pods, out of
+    /// messages. Default false: `Received` names them, as RFC 5321 section 4.4 asks.
+    pub hide_clients: bool,
 }
 
 /// The durable queue.

@@ -5,9 +5,11 @@
 //! attempt: the next host of the same domain knows no better.
 
 mod content;
+mod convert;
 mod fault;
 mod options;
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use relay_queue::Work;
@@ -36,6 +38,8 @@ pub(super) struct Attempt<'a> {
     snapshot: &'a Snapshot,
     work: &'a Work,
     content: &'a Content,
+    /// The content for servers without `8BITMIME`, or why there is none; made once it is needed.
+    seven_bit: Option<Result<Content, convert::Unconvertible>>,
     /// Parallel to the recipients of the work.
     fates: Vec<Option<Fate>>,
     /// All recipients go the same way. Otherwise they were put together for smarthosts that the
@@ -61,6 +65,7 @@ impl<'a> Attempt<'a> {
             snapshot,
             work,
             content,
+            seven_bit: None,
             fates: vec![None; work.recipients.len()],
             together,
             connection,
@@ -300,6 +305,7 @@ impl<'a> Attempt<'a> {
         let mut left = Vec::new();
         let mut first = reused;
         while !open.is_empty() && connection.is_ready() {
+            self.convert(&connection, &open).await;
             if let Some(fate) = self.unfit(&connection, &open) {
                 self.note(&open, &fate);
                 // Another host may do what this one cannot.
@@ -370,16 +376,37 @@ impl<'a> Attempt<'a> {
                 self.work.envelope.recipient_options(*index)
             })
             .collect();
+        let content = self.content_for(connection);
         let envelope = client::Envelope {
             options: Some(&mail),
             recipient_options: &recipient_options,
             sender: self.work.envelope.sender.as_ref(),
             recipients: &recipients,
-            size: self.content.size,
-            eight_bit: self.content.eight_bit,
+            size: content.size,
+            eight_bit: content.eight_bit,
             smtputf8: self.needs_utf8(positions),
         };
-        connection.send(&envelope, &self.content.pieces).await
+        connection.send(&envelope, &content.pieces).await
+    }
+
+    /// Makes the content that this server can take, if it can take this message at all.
+    async fn convert(&mut self, connection: &Connection, positions: &[usize]) {
+        let offers = connection.client().capabilities();
+        let needed = self.content.eight_bit && !offers.eight_bit_mime;
+        let utf8 = self.needs_utf8(positions) && !offers.smtputf8;
+        if needed && !utf8 && self.seven_bit.is_none() {
+            let (context, snapshot) = (&self.engine.context, self.snapshot);
+            let converted = convert::to_seven_bit(context, snapshot, self.content).await;
+            self.seven_bit = Some(converted);
+        }
+    }
+
+    /// What this server is given.
+    fn content_for(&self, connection: &Connection) -> &Content {
+        match &self.seven_bit {
+            Some(Ok(content)) if !connection.client().capabilities().eight_bit_mime => content,
+            _ => self.content,
+        }
     }
 
     /// The sender would rather have the message back than see it go in clear text (RFC 8689).
@@ -413,12 +440,13 @@ impl<'a> Attempt<'a> {
                 ..Fate::local(Kind::Failed, status, text)
             })
         };
+        let content = self.content_for(connection);
         if let Some(limit @ 1..) = offers.size
-            && self.content.size > limit
+            && content.size > limit
         {
             let text = format!(
                 "the message has {} octets, and the server takes at most {limit}",
-                self.content.size
+                content.size
             );
             return failed(3, 4, text);
         }
@@ -426,9 +454,13 @@ impl<'a> Attempt<'a> {
             let text = "the server does not take addresses or headers in UTF-8 (SMTPUTF8)";
             return failed(6, 7, text.into());
         }
-        if !offers.eight_bit_mime && self.content.eight_bit {
-            let text = "the server does not take messages with octets above 127 (8BITMIME)";
-            return failed(6, 3, text.into());
+        if !offers.eight_bit_mime && content.eight_bit {
+            let mut text =
+                String::from("the server does not take messages with octets above 127 (8BITMIME)");
+            if let Some(Err(cause)) = &self.seven_bit {
+                let _ = write!(text, ", and the message cannot be converted: {cause}");
+            }
+            return failed(6, 3, text);
         }
         None
     }

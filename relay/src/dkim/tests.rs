@@ -389,3 +389,16 @@ proptest! {
         prop_assert_eq!(verdicts(&whole, &record), vec![DkimResult::Pass]);
     }
 }
+
+#[test]
+fn the_domain_of_a_signature_is_read_back() {
+    for (signer, _) in [rsa(), ed25519()] {
+        let field = sign_all(&[signer], &[Bytes::from_static(MESSAGE.as_bytes())]).unwrap();
+        let (_, value) = std::str::from_utf8(&field)
+            .unwrap()
+            .split_once(':')
+            .unwrap();
+        assert_eq!(domain_of(value.as_bytes()).as_deref(), Some("shop.example"));
+    }
+    assert_eq!(domain_of(b" v=1; bd=x"), None);
+}

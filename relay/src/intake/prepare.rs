@@ -9,22 +9,29 @@ use opentelemetry::trace::SpanContext;
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Message};
 
+use crate::edit::{self, Edit};
+use crate::fields::{self, Header, HeaderFault};
+use crate::mime::{self, Need, Obstacle};
 use crate::policy::{self, Denial, Request};
 use crate::snapshot::SendingDomain;
 
-use super::fields::{self, Header, HeaderFault};
 use super::trace::{self, Origin, Stamp};
 use super::{authors, joined};
 
-/// RFC 5321 section 4.5.3.1.6, without the CRLF.
-const LONGEST_LINE: usize = 998;
 /// RFC 5321 section 6.3 asks for at least 100 before a loop is seen.
 const MOST_HOPS: usize = 100;
+/// Times that a message may come by here. More is a circle between few servers, which would take long
+/// to reach [`MOST_HOPS`].
+const MOST_RETURNS: usize = 5;
 
-/// A message that may go out, complete but for its signatures.
+/// What makes a received message one that may go out, but for its signatures.
 pub(super) struct Draft {
-    /// Pieces in order: added fields first, then what was received.
-    pub(super) content: Vec<Bytes>,
+    /// Fields that are put first.
+    added: Bytes,
+    /// What changes in the header whatever the way demands.
+    edits: Vec<Edit>,
+    /// What the content does not fit.
+    pub(super) need: Option<Need>,
     /// Whose keys sign it.
     pub(super) domain: Arc<SendingDomain>,
     /// Trace context that the application put into the message.
@@ -39,27 +46,8 @@ pub(super) fn prepare(
     stamp: Stamp<'_>,
 ) -> Result<Draft, Denial> {
     let octets = &message.content;
-    // Cases L1 to L3: whoever breaks the line later breaks the signature with it.
-    if message.longest_line > LONGEST_LINE {
-        return Err(denial(
-            "line_too_long",
-            format!(
-                "a line has {} octets and mail allows {LONGEST_LINE}; encode the part as quoted-printable or base64, and fold long header fields",
-                message.longest_line
-            ),
-        ));
-    }
     let header = fields::parse(octets).map_err(header_denial)?;
-    if count(&header, octets, "Received") > MOST_HOPS {
-        return Err(Denial {
-            reason: "mail_loop",
-            answer: Answer::fixed(
-                554,
-                "5.4.6",
-                "the message went through more than 100 servers; some route leads back here",
-            ),
-        });
-    }
+    judge_hops(&header, octets, stamp.hostname)?;
     let authors = authors(&header, octets)?;
     let request = Request {
         identity: origin.identity.as_deref(),
@@ -75,11 +63,10 @@ pub(super) fn prepare(
     if count(&header, octets, "Message-ID") == 0 {
         trace::message_id_field(&mut added, stamp.id, &domain.name);
     }
-    let mut content = Vec::with_capacity(4);
-    content.push(Bytes::from(added));
-    push_without_bcc(&mut content, &header, octets);
     Ok(Draft {
-        content,
+        added: Bytes::from(added),
+        edits: edits(&header, octets, stamp),
+        need: need(message),
         domain,
         parent: header
             .fields
@@ -89,24 +76,88 @@ pub(super) fn prepare(
     })
 }
 
-/// Case R50: who else got it is nobody's business. Everything around a `Bcc` is a slice.
-fn push_without_bcc(content: &mut Vec<Bytes>, header: &Header, octets: &Bytes) {
-    let mut kept = 0;
-    for field in &header.fields {
-        if field.is(octets, "Bcc") || field.is(octets, "Resent-Bcc") {
-            if field.whole.start > kept {
-                content.push(octets.slice(kept..field.whole.start));
+impl Draft {
+    /// Pieces in order: added fields first, then what was received with what changes in it.
+    pub(super) fn content(self, received: &Bytes, conversion: Vec<Edit>) -> Vec<Bytes> {
+        let mut edits = self.edits;
+        edits.extend(conversion);
+        let mut content = Vec::with_capacity(2 + 2 * edits.len());
+        content.push(self.added);
+        edit::apply(received, edits, &mut content);
+        content
+    }
+}
+
+/// Cases L1 to L3: whoever breaks a line later breaks the signature with it.
+fn need(message: &Message) -> Option<Need> {
+    (message.longest_line > mime::LONGEST_LINE).then_some(Need::Lines)
+}
+
+/// The refusal of a message that does not fit and cannot be made to.
+pub(super) fn unconvertible(message: &Message, obstacle: &Obstacle) -> Denial {
+    let (reason, cause) = (
+        "line_too_long",
+        format!(
+            "a line has {} octets and mail allows {}",
+            message.longest_line,
+            mime::LONGEST_LINE
+        ),
+    );
+    let text = format!(
+        "{cause}, and the relay cannot encode it anew: {obstacle}; encode the part as quoted-printable or base64 before it is signed or sent, and fold long header fields"
+    );
+    denial(reason, text)
+}
+
+/// What changes in the header of every message. Case R50: who else got it is nobody's business.
+fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>) -> Vec<Edit> {
+    let mut edits: Vec<Edit> = header
+        .fields
+        .iter()
+        .filter_map(|field| {
+            let is = |name: &str| field.is(octets, name);
+            let whole = field.whole.clone();
+            if is("Bcc") || is("Resent-Bcc") || (stamp.hide_clients && is("X-Originating-IP")) {
+                return Some(Edit::remove(whole));
             }
-            kept = field.whole.end;
-        }
-    }
-    if kept < octets.len() {
-        content.push(octets.slice(kept..));
-    }
+            let hop = stamp.hide_clients && is("Received");
+            let hidden = hop.then(|| trace::hidden(field.value(octets), stamp.hostname))??;
+            Some(Edit::replace(whole, hidden))
+        })
+        .collect();
     // A message that is all header gets the empty line, so that nothing after it is taken for one.
     if header.end == octets.len() {
-        content.push(Bytes::from_static(b"\r\n"));
+        edits.push(Edit::insert(octets.len(), &b"\r\n"[..]));
     }
+    edits
+}
+
+/// Whether a message goes in a circle.
+fn judge_hops(header: &Header, octets: &[u8], hostname: &str) -> Result<(), Denial> {
+    let hops = || {
+        header
+            .fields
+            .iter()
+            .filter(|field| field.is(octets, "Received"))
+    };
+    let returns = hops()
+        .filter(|field| trace::is_by(field.value(octets), hostname))
+        .count();
+    let text = if hops().count() > MOST_HOPS {
+        format!("the message went through more than {MOST_HOPS} servers")
+    } else if returns > MOST_RETURNS {
+        format!("the message came by {hostname} more than {MOST_RETURNS} times")
+    } else {
+        return Ok(());
+    };
+    Err(Denial {
+        reason: "mail_loop",
+        answer: Answer::new(
+            554,
+            "5.4.6",
+            format!("{text}; some route or forwarding leads back here"),
+        ),
+    })
 }
 
 fn count(header: &Header, octets: &[u8], name: &str) -> usize {

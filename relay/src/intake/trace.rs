@@ -36,6 +36,8 @@ pub(crate) struct Origin {
 pub(super) struct Stamp<'a> {
     pub(super) hostname: &'a str,
     pub(super) instance: &'a str,
+    /// Whether the client and the instance stay unnamed.
+    pub(super) hide_clients: bool,
     pub(super) id: MessageId,
     pub(super) now: Timestamp,
 }
@@ -47,21 +49,24 @@ pub(super) fn received(
     stamp: Stamp<'_>,
     recipients: &[Address],
 ) {
-    let peer = match origin.peer.ip().to_canonical() {
-        IpAddr::V4(address) => format!("[{address}]"),
-        IpAddr::V6(address) => format!("[IPv6:{address}]"),
-    };
-    let name = safe(&origin.client_name);
-    let name = if name.is_empty() { &peer } else { &name };
     // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "Received: from {name} ({peer})\r\n\tby {} ({}) with {} id {}",
-        safe(stamp.hostname),
-        safe(stamp.instance),
-        origin.protocol,
-        stamp.id
-    );
+    let _ = if stamp.hide_clients {
+        write!(out, "Received: by {}", safe(stamp.hostname))
+    } else {
+        let peer = match origin.peer.ip().to_canonical() {
+            IpAddr::V4(address) => format!("[{address}]"),
+            IpAddr::V6(address) => format!("[IPv6:{address}]"),
+        };
+        let name = safe(&origin.client_name);
+        let name = if name.is_empty() { &peer } else { &name };
+        write!(
+            out,
+            "Received: from {name} ({peer})\r\n\tby {} ({})",
+            safe(stamp.hostname),
+            safe(stamp.instance)
+        )
+    };
+    let _ = write!(out, " with {} id {}", origin.protocol, stamp.id);
     if let Some(tls) = &origin.tls {
         let _ = write!(out, "\r\n\t({})", safe(tls));
     }
@@ -72,6 +77,36 @@ pub(super) fn received(
         let _ = write!(out, "\r\n\tfor <{recipient}>");
     }
     let _ = write!(out, ";\r\n\t{}\r\n", date(stamp.now));
+}
+
+/// What is left of a `Received` that a client sent when clients are hidden: that there was a hop,
+/// for those who count them, and when. `None` for one that a relay of this name wrote under the same
+/// rule.
+pub(super) fn hidden(value: &[u8], hostname: &str) -> Option<String> {
+    let value = String::from_utf8_lossy(value);
+    let (tokens, date) = value.rsplit_once(';').unwrap_or((&value, ""));
+    let own = tokens
+        .trim_start()
+        .strip_prefix("by ")
+        .and_then(|rest| rest.strip_prefix(hostname))
+        .is_some_and(|rest| rest.starts_with(" with "));
+    (!own).then(|| {
+        let date: Vec<&str> = date.split_ascii_whitespace().take(6).collect();
+        format!(
+            "Received: by hidden.invalid;\r\n\t{}\r\n",
+            safe(&date.join(" "))
+        )
+    })
+}
+
+/// Whether a `Received` was written by the server of this name.
+pub(super) fn is_by(value: &[u8], hostname: &str) -> bool {
+    let value = String::from_utf8_lossy(value);
+    let mut words = value.split_ascii_whitespace();
+    words.any(|word| word.eq_ignore_ascii_case("by"))
+        && words
+            .next()
+            .is_some_and(|name| name.trim_end_matches(';').eq_ignore_ascii_case(hostname))
 }
 
 /// Appends `Date`.
@@ -98,7 +133,7 @@ fn safe(text: &str) -> String {
     text.chars()
         .take(LONGEST_NAME)
         .map(|character| match character {
-            ' ' | '.' | '-' | '_' | ':' | '[' | ']' | '/' | ',' => character,
+            ' ' | '.' | '-' | '_' | ':' | '[' | ']' | '/' | ',' | '+' => character,
             _ if character.is_ascii_alphanumeric() => character,
             _ => '?',
         })
@@ -123,6 +158,7 @@ mod tests {
     const STAMP: Stamp<'static> = Stamp {
         hostname: "outbox.example",
         instance: "outbox-0",
+        hide_clients: false,
         id: MessageId::new(Timestamp(1_790_000_000_000), 5),
         now: Timestamp(1_790_000_000_999),
     };
@@ -148,6 +184,68 @@ mod tests {
                 STAMP.id
             )
         );
+    }
+
+    #[test]
+    fn a_hidden_client_and_its_pod_are_not_named() {
+        let stamp = Stamp {
+            hide_clients: true,
+            ..STAMP
+        };
+        let mut out = String::new();
+        received(&mut out, &origin(), stamp, &[]);
+        assert_eq!(
+            out,
+            format!(
+                "Received: by outbox.example with ESMTPSA id {}\r\n\t(TLSv1.3 TLS13_AES_256_GCM_SHA384);\r\n\t\
+                 Mon, 21 Sep 2026 14:13:20 +0000\r\n",
+                STAMP.id
+            )
+        );
+    }
+
+    #[test]
+    fn of_a_clients_received_only_the_date_stays_and_the_relays_own_is_left_alone() {
+        for value in [
+            " from pod-7 ([10.1.2.3])\r\n\tby side.car (x;y) with ESMTP;\r\n\tMon, 21 Sep 2026 14:13:20 +0200 (CEST)\r\n",
+            " by pod-7 (Postfix, from userid 33); Mon, 21 Sep 2026 14:13:20 +0200\r\n",
+        ] {
+            let left = hidden(value.as_bytes(), "outbox.example").unwrap();
+            assert_eq!(
+                left,
+                "Received: by hidden.invalid;\r\n\tMon, 21 Sep 2026 14:13:20 +0200\r\n"
+            );
+        }
+        assert_eq!(
+            hidden(b" from pod-7", "x").as_deref(),
+            Some("Received: by hidden.invalid;\r\n\t\r\n")
+        );
+    }
+
+    #[test]
+    fn what_is_hidden_already_stays() {
+        let stamp = Stamp {
+            hide_clients: true,
+            ..STAMP
+        };
+        let mut own = String::new();
+        received(&mut own, &origin(), stamp, &[]);
+        assert_eq!(hidden(&own.as_bytes()[9..], STAMP.hostname), None);
+        assert!(is_by(&own.as_bytes()[9..], STAMP.hostname));
+    }
+
+    #[test]
+    fn the_server_of_a_received_is_known() {
+        assert!(is_by(
+            b" from a (b)\r\n\tby Outbox.example (outbox-0) with SMTP",
+            "outbox.example"
+        ));
+        assert!(is_by(b" by outbox.example; x", "outbox.example"));
+        assert!(!is_by(
+            b" from outbox.example\r\n\tby other.example; x",
+            "outbox.example"
+        ));
+        assert!(!is_by(b"", "outbox.example"));
     }
 
     #[test]

@@ -24,6 +24,16 @@ impl Content {
             pieces,
         }
     }
+
+    /// Of pieces that have no octet above 127.
+    pub(super) fn seven_bit(pieces: Vec<Bytes>) -> Self {
+        Self {
+            size: pieces.iter().map(|piece| piece.len() as u64).sum(),
+            utf8_headers: false,
+            eight_bit: false,
+            pieces,
+        }
+    }
 }
 
 /// Whether all octets before the first empty line are ASCII.

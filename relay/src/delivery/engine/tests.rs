@@ -2,6 +2,7 @@
 
 mod asked;
 mod connections;
+mod conversion;
 mod hosts;
 mod replies;
 mod smarthosts;

@@ -20,12 +20,41 @@ fn origin() -> Origin {
 }
 
 fn draft(content: &str) -> Result<Draft, Denial> {
+    let message = message(content);
+    let stamp = Stamp {
+        hostname: "outbox.example",
+        instance: "outbox-0",
+        hide_clients: false,
+        id: MessageId::new(Timestamp(1_790_000_000_000), 5),
+        now: Timestamp(1_790_000_000_000),
+    };
+    prepare(&message, &origin(), &domains(), stamp)
+}
+
+/// With clients hidden.
+fn hidden(received: &str) -> String {
+    let message = message(received);
+    let stamp = Stamp {
+        hostname: "outbox.example",
+        instance: "outbox-0",
+        hide_clients: true,
+        id: MessageId(1),
+        now: Timestamp(0),
+    };
+    let draft = prepare(&message, &origin(), &domains(), stamp)
+        .ok()
+        .unwrap();
+    let pieces = pieces(&message.content, draft).unwrap();
+    String::from_utf8(pieces.concat()).unwrap()
+}
+
+fn message(content: &str) -> Message {
     let longest_line = content
         .split("\r\n")
         .map(str::len)
         .max()
         .unwrap_or_default();
-    let message = Message {
+    Message {
         sender: Some(Address::parse("orders@shop.example").unwrap()),
         recipients: vec![Address::parse("bob@dest.example").unwrap()],
         eight_bit: false,
@@ -33,14 +62,16 @@ fn draft(content: &str) -> Result<Draft, Denial> {
         content: Bytes::from(content.to_owned()),
         longest_line,
         ..Message::default()
+    }
+}
+
+/// All pieces, converted as far as it needs.
+fn pieces(received: &Bytes, draft: Draft) -> Result<Vec<Bytes>, Obstacle> {
+    let conversion = match draft.need {
+        Some(need) => mime::convert(received, need)?,
+        None => Vec::new(),
     };
-    let stamp = Stamp {
-        hostname: "outbox.example",
-        instance: "outbox-0",
-        id: MessageId::new(Timestamp(1_790_000_000_000), 5),
-        now: Timestamp(1_790_000_000_000),
-    };
-    prepare(&message, &origin(), &domains(), stamp)
+    Ok(draft.content(received, conversion))
 }
 
 /// The content after the `Received` field.
@@ -48,7 +79,8 @@ fn content(received: &str) -> String {
     let draft = draft(received)
         .map_err(|denial| denial.answer.to_string())
         .unwrap();
-    let whole = String::from_utf8(draft.content.concat()).unwrap();
+    let pieces = pieces(&Bytes::from(received.to_owned()), draft).unwrap();
+    let whole = String::from_utf8(pieces.concat()).unwrap();
     let (trace, rest) = whole.split_once("+0000\r\n").unwrap();
     assert!(trace.starts_with("Received: from app ([192.0.2.7])\r\n"));
     rest.to_owned()
@@ -84,13 +116,15 @@ fn the_body_is_not_copied() {
     let stamp = Stamp {
         hostname: "h",
         instance: "i",
+        hide_clients: false,
         id: MessageId(1),
         now: Timestamp(0),
     };
     let draft = prepare(&message, &origin(), &domains(), stamp)
         .ok()
         .unwrap();
-    assert_eq!(draft.content.last().unwrap().as_ptr(), received.as_ptr());
+    let pieces = pieces(&received, draft).unwrap();
+    assert_eq!(pieces.last().unwrap().as_ptr(), received.as_ptr());
 }
 
 #[test]
@@ -133,16 +167,58 @@ fn a_message_that_is_all_header_gets_its_empty_line() {
 }
 
 #[test]
-fn l1_l2_l3_lines_over_998_octets_are_refused_with_the_remedy() {
+fn l1_l2_a_body_line_over_998_octets_is_encoded_and_no_other_line_changes() {
     let at_limit = format!("{COMPLETE}\r\n{}\r\n", "x".repeat(998));
     assert_eq!(content(&at_limit), at_limit);
-    let (reason, reply) = refusal(&format!("{COMPLETE}\r\n{}\r\n", "x".repeat(1200)));
-    assert_eq!(reason, "line_too_long");
-    assert!(
-        reply.starts_with("554 5.6.0 a line has 1200 octets"),
-        "{reply}"
+    let out = content(&format!("{COMPLETE}\r\n{}\r\n", "x".repeat(999)));
+    let start = format!(
+        "{COMPLETE}Content-Transfer-Encoding: quoted-printable\r\nMIME-Version: 1.0\r\n\r\nxxx"
     );
-    assert!(reply.contains("quoted-printable"));
+    assert!(out.starts_with(&start), "{out}");
+    assert!(
+        out.lines()
+            .all(|line| line.len() <= 76 || COMPLETE.contains(line))
+    );
+}
+
+#[test]
+fn l3_k12_header_lines_over_998_octets_are_folded_and_others_stay_octet_for_octet() {
+    let references = "<1@shop.example> ".repeat(70);
+    let others = format!("Cc:A <a@x>,B <b@x>\r\nSubject: {}\r\n", "w ".repeat(494));
+    let received = format!("{others}References: {references}x\r\n{COMPLETE}\r\nhello\r\n");
+    let out = content(&received);
+    assert!(out.starts_with(&others) && out.ends_with(&format!("{COMPLETE}\r\nhello\r\n")));
+    assert_eq!(out.replace("\r\n ", " "), received);
+    // A Bcc goes, however long.
+    let bcc = format!("Bcc:{}\r\n{COMPLETE}\r\n", "x".repeat(2000));
+    assert_eq!(content(&bcc), format!("{COMPLETE}\r\n"));
+}
+
+#[test]
+fn l1_l3_what_cannot_be_encoded_anew_is_refused_with_the_remedy() {
+    let long = "x".repeat(1200);
+    for (text, cause) in [
+        (
+            format!(
+                "Content-Type: multipart/signed; boundary=b\r\n{COMPLETE}\r\n--b\r\n\r\n{long}\r\n--b--\r\n"
+            ),
+            "multipart/signed",
+        ),
+        (
+            format!("X-Token: {long}\r\n{COMPLETE}\r\n"),
+            "header field X-Token",
+        ),
+    ] {
+        let obstacle = pieces(&Bytes::from(text.clone()), draft(&text).ok().unwrap()).unwrap_err();
+        let denial = unconvertible(&message(&text), &obstacle);
+        let reply = denial.answer.to_string();
+        assert_eq!(denial.reason, "line_too_long");
+        assert!(reply.starts_with("554 5.6.0 a line has 12"), "{reply}");
+        assert!(
+            reply.contains(cause) && reply.contains("quoted-printable"),
+            "{reply}"
+        );
+    }
 }
 
 #[test]
@@ -160,6 +236,46 @@ fn a_loop_is_seen_after_a_hundred_servers() {
     assert!(draft(&hops(100)).is_ok());
     let (reason, reply) = refusal(&hops(101));
     assert_eq!((reason, &reply[..9]), ("mail_loop", "554 5.4.6"));
+}
+
+#[test]
+fn a_circle_through_this_relay_is_seen_after_five_times() {
+    let returns = |number: usize| {
+        let hop = "Received: from x\r\n\tby Outbox.example (outbox-1) with SMTP; y\r\n";
+        format!(
+            "{}Received: by other.example; y\r\n{COMPLETE}\r\n",
+            hop.repeat(number)
+        )
+    };
+    assert!(draft(&returns(5)).is_ok());
+    let (reason, reply) = refusal(&returns(6));
+    assert_eq!((reason, &reply[..9]), ("mail_loop", "554 5.4.6"));
+    assert!(
+        reply.contains("outbox.example more than 5 times"),
+        "{reply}"
+    );
+}
+
+#[test]
+fn hidden_clients_are_named_nowhere_and_their_hops_still_count() {
+    let received = format!(
+        "Received: from pod-7 ([10.1.2.3])\r\n\tby sidecar; Mon, 21 Sep 2026 14:13:20 +0000\r\n\
+         X-Originating-IP: [10.1.2.3]\r\nReceived: by outbox.example with ESMTPA id 7;\r\n\tx\r\n{COMPLETE}\r\nhello\r\n"
+    );
+    let out = hidden(&received);
+    let (trace, rest) = out.split_once("+0000\r\n").unwrap();
+    assert!(
+        trace.starts_with("Received: by outbox.example with ESMTPA id "),
+        "{trace}"
+    );
+    assert!(!trace.contains("outbox-0") && !trace.contains("192.0.2.7"));
+    assert_eq!(
+        rest,
+        format!(
+            "Received: by hidden.invalid;\r\n\tMon, 21 Sep 2026 14:13:20 +0000\r\n\
+             Received: by outbox.example with ESMTPA id 7;\r\n\tx\r\n{COMPLETE}\r\nhello\r\n"
+        )
+    );
 }
 
 #[test]

@@ -7,30 +7,30 @@
 use std::ops::Range;
 
 /// Octets of a header block. Real ones have some 10 KiB; the limit keeps the work per message small.
-pub(super) const LONGEST_HEADER: usize = 512 * 1024;
+pub(crate) const LONGEST_HEADER: usize = 512 * 1024;
 
 /// Where one field lies in the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
+pub(crate) struct Field {
     /// The whole field with its final CRLF.
-    pub(super) whole: Range<usize>,
+    pub(crate) whole: Range<usize>,
     /// Octets of the name at its start.
     name: usize,
 }
 
 impl Field {
     /// The name as written.
-    pub(super) fn name<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn name<'a>(&self, message: &'a [u8]) -> &'a [u8] {
         &message[self.whole.start..self.whole.start + self.name]
     }
 
     /// Whether it has this name.
-    pub(super) fn is(&self, message: &[u8], name: &str) -> bool {
+    pub(crate) fn is(&self, message: &[u8], name: &str) -> bool {
         self.name(message).eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// What stands after the colon, folds and final CRLF included.
-    pub(super) fn value<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn value<'a>(&self, message: &'a [u8]) -> &'a [u8] {
         let field = &message[self.whole.clone()];
         let colon = memchr::memchr(b':', field).map_or(field.len(), |colon| colon + 1);
         &field[colon..]
@@ -39,15 +39,15 @@ impl Field {
 
 /// The header of a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) fields: Vec<Field>,
+pub(crate) struct Header {
+    pub(crate) fields: Vec<Field>,
     /// Where the fields end: at the empty line before the body, or at the end of the message.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 /// Why a message has no header that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeaderFault {
+pub(crate) enum HeaderFault {
     /// Line `n` (from 1) is neither a field nor the continuation of one.
     NotAField(usize),
     /// Line `n` has a NUL.
@@ -57,7 +57,7 @@ pub(super) enum HeaderFault {
 }
 
 /// Finds the fields.
-pub(super) fn parse(message: &[u8]) -> Result<Header, HeaderFault> {
+pub(crate) fn parse(message: &[u8]) -> Result<Header, HeaderFault> {
     let mut fields: Vec<Field> = Vec::with_capacity(16);
     let mut start = 0;
     let mut number = 0;
