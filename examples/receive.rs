@@ -43,6 +43,7 @@ async fn session(mut stream: TcpStream) -> std::io::Result<()> {
         implicit_tls: false,
         login: LoginPolicy::None,
         login_without_tls: false,
+        tokens: false,
     });
     let mut input = BytesMut::with_capacity(16 * 1024);
     loop {
@@ -57,7 +58,12 @@ async fn session(mut stream: TcpStream) -> std::io::Result<()> {
                 Event::Flush => flush(&mut stream, &mut server).await?,
                 Event::Close => return flush(&mut stream, &mut server).await,
                 // Neither is offered, and refusals answer themselves.
-                Event::Login(_) | Event::StartTls | Event::Refused(_) => {}
+                Event::Login(_)
+                | Event::Token(_)
+                | Event::Scram(_)
+                | Event::ScramDone(_)
+                | Event::StartTls
+                | Event::Refused(_) => {}
             }
         }
         flush(&mut stream, &mut server).await?;

@@ -27,5 +27,7 @@ mod relay;
 mod reload;
 #[path = "process/shutdown.rs"]
 mod shutdown;
+#[path = "process/strangers.rs"]
+mod strangers;
 #[path = "process/submission.rs"]
 mod submission;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
-    Admin, Authentication, CertificateFiles, Cidr, Config, Delivery, DeliveryTls, Dns, Duration,
-    Health, Limits, Listener, ListenerTls, QueueSettings, Retry, Secret, Smarthost,
-    SmarthostAuthentication, SmarthostTls, VERSION,
+    Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Delivery,
+    DeliveryTls, Dns, Duration, Health, Limits, Listener, ListenerTls, QueueSettings, Retry,
+    Secret, Smarthost, SmarthostAuthentication, SmarthostTls, VERSION,
 };
 
 use super::{
@@ -42,6 +42,9 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
         hostname: hostname(inputs.relay),
         listeners,
         tls: uses_tls.then(|| certificate_files(TLS_DIRECTORY)),
+        authentication: AuthenticationSettings {
+            issuers: inputs.issuers.to_vec(),
+        },
         limits: build_limits(spec.limits.as_ref())?,
         queue: QueueSettings {
             directory: Path::new(names::STATE_DIRECTORY).join("queue"),

@@ -9,7 +9,7 @@ use opentelemetry::trace::SpanContext;
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Message};
 
-use crate::policy::{self, Denial, Request};
+use crate::policy::{self, Denial, Permit, Request};
 use crate::snapshot::SendingDomain;
 
 use super::fields::{self, Header, HeaderFault};
@@ -61,12 +61,20 @@ pub(super) fn prepare(
         });
     }
     let authors = authors(&header, octets)?;
+    let author = sole(&header, octets, "Sender")?;
+    let mut resent = every(&header, octets, "Resent-From")?;
+    resent.extend(every(&header, octets, "Resent-Sender")?);
     let request = Request {
         identity: origin.identity.as_deref(),
         sender: message.sender.as_ref(),
         from: &authors,
+        author: author.as_ref(),
+        resent: &resent,
     };
-    let domain = policy::decide(domains, request)?;
+    let Permit {
+        domain,
+        rewrite_from,
+    } = policy::decide(domains, request)?;
     let mut added = String::with_capacity(512);
     trace::received(&mut added, origin, stamp, &message.recipients);
     if count(&header, octets, "Date") == 0 {
@@ -75,9 +83,12 @@ pub(super) fn prepare(
     if count(&header, octets, "Message-ID") == 0 {
         trace::message_id_field(&mut added, stamp.id, &domain.name);
     }
+    if let Some(address) = &rewrite_from {
+        put_author(&mut added, address, &header, octets);
+    }
     let mut content = Vec::with_capacity(4);
     content.push(Bytes::from(added));
-    push_without_bcc(&mut content, &header, octets);
+    push_kept(&mut content, &header, octets, rewrite_from.is_some());
     Ok(Draft {
         content,
         domain,
@@ -89,11 +100,31 @@ pub(super) fn prepare(
     })
 }
 
-/// Case R50: who else got it is nobody's business. Everything around a `Bcc` is a slice.
-fn push_without_bcc(content: &mut Vec<Bytes>, header: &Header, octets: &Bytes) {
+/// The author in place of the message's own, which answers still reach.
+fn put_author(added: &mut String, address: &Address, header: &Header, octets: &[u8]) {
+    added.push_str("From: ");
+    added.push_str(address.as_str());
+    added.push_str("\r\n");
+    if count(header, octets, "Reply-To") > 0 {
+        return;
+    }
+    let mut fields = header.fields.iter();
+    let original = fields.find(|field| field.is(octets, "From"));
+    // It was read before, so that nothing but addresses stands in it.
+    if let Some(original) = original.and_then(|field| str::from_utf8(field.value(octets)).ok()) {
+        added.push_str("Reply-To: ");
+        added.push_str(original.trim());
+        added.push_str("\r\n");
+    }
+}
+
+/// Case R50: who else got it is nobody's business. Everything around a field that goes is a slice.
+/// `From` and `Sender` go when another author was put in their place.
+fn push_kept(content: &mut Vec<Bytes>, header: &Header, octets: &Bytes, without_author: bool) {
     let mut kept = 0;
     for field in &header.fields {
-        if field.is(octets, "Bcc") || field.is(octets, "Resent-Bcc") {
+        let is = |name| field.is(octets, name);
+        if is("Bcc") || is("Resent-Bcc") || without_author && (is("From") || is("Sender")) {
             if field.whole.start > kept {
                 content.push(octets.slice(kept..field.whole.start));
             }
@@ -134,6 +165,33 @@ fn authors(header: &Header, octets: &[u8]) -> Result<Vec<Address>, Denial> {
             format!("the From header cannot be read: {fault}"),
         )
     })
+}
+
+/// All addresses of all fields of a name.
+fn every(header: &Header, octets: &[u8], name: &str) -> Result<Vec<Address>, Denial> {
+    let mut all = Vec::new();
+    for field in header.fields.iter().filter(|field| field.is(octets, name)) {
+        let addresses = authors::parse(field.value(octets)).map_err(|fault| {
+            denial(
+                "from_malformed",
+                format!("the {name} header cannot be read: {fault}"),
+            )
+        })?;
+        all.extend(addresses);
+    }
+    Ok(all)
+}
+
+/// The one address of a field of which there is at most one.
+fn sole(header: &Header, octets: &[u8], name: &str) -> Result<Option<Address>, Denial> {
+    let mut all = every(header, octets, name)?;
+    if all.len() > 1 || count(header, octets, name) > 1 {
+        return Err(denial(
+            "from_malformed",
+            format!("the {name} header must stand once and name one address"),
+        ));
+    }
+    Ok(all.pop())
 }
 
 fn header_denial(fault: HeaderFault) -> Denial {

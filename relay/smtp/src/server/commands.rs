@@ -5,12 +5,12 @@ use bytes::BufMut as _;
 use crate::command::{Command, CommandError, Mail, Recipient, needs_smtputf8};
 
 use super::transaction::Transaction;
-use super::{Answer, Client, Event, LoginPolicy, Refusal, Server, State, answer, login};
+use super::{Answer, Client, Event, LoginPolicy, Refusal, Server, State, answer};
 
 /// Refused recipients of one transaction before 421, as a multiple of the most that it may have.
 const MOST_REFUSED: usize = 10;
 
-const GREET_FIRST: Answer = Answer::fixed(503, "5.5.1", "say EHLO first");
+pub(super) const GREET_FIRST: Answer = Answer::fixed(503, "5.5.1", "say EHLO first");
 const NO_MAIL: Answer = Answer::fixed(503, "5.5.1", "give MAIL first");
 const AFTER_REFUSED_MAIL: Answer =
     Answer::fixed(503, "5.5.1", "MAIL was refused, so nothing can follow it");
@@ -109,14 +109,13 @@ impl Server {
             output.put_slice(b"250-STARTTLS\r\n");
         }
         if self.offers_login() && !self.logged_in {
-            self.output.put_slice(b"250-AUTH PLAIN LOGIN\r\n");
+            let mechanisms = self.mechanisms();
+            self.output.put_slice(b"250-AUTH ");
+            self.output.put_slice(mechanisms.as_bytes());
+            self.output.put_slice(b"\r\n");
         }
         self.output
             .put_slice(b"250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n");
-    }
-
-    fn offers_login(&self) -> bool {
-        self.settings.login != LoginPolicy::None && (self.tls || self.settings.login_without_tls)
     }
 
     fn mail(&mut self, mail: Mail) -> Option<Event> {
@@ -151,8 +150,10 @@ impl Server {
     }
 
     fn how_to_log_in(&self) -> &'static str {
-        if self.offers_login() {
+        if self.circumstances().confidential {
             "authentication is required; use AUTH"
+        } else if self.offers_login() {
+            "authentication is required; use AUTH SCRAM-SHA-256, or use a port with TLS"
         } else if self.settings.start_tls {
             "authentication is required; use STARTTLS, then AUTH"
         } else {
@@ -220,38 +221,6 @@ impl Server {
             NO_MAIL
         };
         self.fault(&answer)
-    }
-
-    fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Option<Event> {
-        if self.client.is_none() {
-            return self.fault(&GREET_FIRST);
-        }
-        if self.logged_in {
-            return self.fault(&Answer::fixed(503, "5.5.1", "already authenticated"));
-        }
-        if self.transaction.is_some() {
-            return self.fault(&Answer::fixed(
-                503,
-                "5.5.1",
-                "AUTH cannot come within a transaction; give RSET first",
-            ));
-        }
-        if self.settings.login == LoginPolicy::None {
-            return self.fault(&Answer::fixed(
-                503,
-                "5.5.1",
-                "AUTH is not offered on this port",
-            ));
-        }
-        if !self.offers_login() {
-            return self.fault(&Answer::fixed(
-                538,
-                "5.7.11",
-                "a password needs an encrypted connection; use STARTTLS or a port with TLS first",
-            ));
-        }
-        let step = login::start(mechanism, initial);
-        self.login_step(step)
     }
 
     fn start_tls(&mut self, more_follows: bool) -> Option<Event> {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::address::Address;
 
-use super::login::Login;
+use super::answer::Answer;
+use super::login::{Login, ScramLogin, ScramStart, TokenLogin};
 
 /// Whether clients log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub enum LoginPolicy {
 
 /// What a session offers.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent settings; an enum of their products would hide them"
+)]
 pub struct Settings {
     /// Own name in `EHLO`'s reply and the greeting.
     pub hostname: String,
@@ -34,8 +39,10 @@ pub struct Settings {
     pub implicit_tls: bool,
     /// Whether clients log in.
     pub login: LoginPolicy,
-    /// Offer `AUTH` without TLS.
+    /// Offer `AUTH` with passwords and tokens without TLS.
     pub login_without_tls: bool,
+    /// Offer the mechanisms for tokens.
+    pub tokens: bool,
 }
 
 /// What the caller is told, and what it owes.
@@ -45,6 +52,13 @@ pub enum Event {
     Flush,
     /// Check a password; owes [`Server::answer_login`](super::Server::answer_login).
     Login(Login),
+    /// Check a token; owes [`Server::answer_login`](super::Server::answer_login).
+    Token(TokenLogin),
+    /// Look the keys of a user name up, or make some up; owes
+    /// [`Server::answer_scram`](super::Server::answer_scram).
+    Scram(ScramStart),
+    /// A SCRAM exchange came to its end; owes [`Server::answer_login`](super::Server::answer_login).
+    ScramDone(ScramLogin),
     /// `MAIL` with this sender is well-formed; owes [`Server::answer_mail`](super::Server::answer_mail).
     Mail(Option<Address>),
     /// Somebody wants to send data, of so many octets if announced; owes [`Server::answer_data`](super::Server::answer_data).
@@ -119,12 +133,14 @@ pub struct Message {
 }
 
 /// What became of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginVerdict {
     /// The client is who it says.
     Granted,
     /// It is not, or nobody is called that.
     Denied,
+    /// It is not, for a reason that may be told; the reply has code 535.
+    Refused(Answer),
     /// It could not be checked now.
     Unavailable,
 }

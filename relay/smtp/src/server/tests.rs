@@ -18,6 +18,7 @@ fn settings() -> Settings {
         implicit_tls: false,
         login: LoginPolicy::Optional,
         login_without_tls: true,
+        tokens: false,
     }
 }
 
@@ -72,6 +73,9 @@ impl Script {
                         "broken" => LoginVerdict::Unavailable,
                         _ => LoginVerdict::Denied,
                     });
+                }
+                Event::Token(_) | Event::Scram(_) | Event::ScramDone(_) => {
+                    unreachable!("tested with the mechanisms")
                 }
                 Event::Mail(sender) => {
                     let refused = sender.is_some_and(|sender| sender.local_part() == "mallory");
