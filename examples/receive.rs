@@ -53,7 +53,12 @@ async fn session(mut stream: TcpStream) -> std::io::Result<()> {
                 Event::Flush => flush(&mut stream, &mut server).await?,
                 Event::Close => return flush(&mut stream, &mut server).await,
                 // Neither is offered, and refusals answer themselves.
-                Event::Login(_) | Event::StartTls | Event::Refused(_) => {}
+                Event::Login(_)
+                | Event::Token(_)
+                | Event::Scram(_)
+                | Event::ScramDone(_)
+                | Event::StartTls
+                | Event::Refused(_) => {}
             }
         }
         flush(&mut stream, &mut server).await?;

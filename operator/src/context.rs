@@ -17,6 +17,7 @@ use kube::{Client, ResourceExt as _};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 
 use crate::domain::dns::Dns;
+use crate::issuers::IssuerKeys;
 use crate::kubernetes::apply::Applier;
 use crate::kubernetes::backoff::Backoff;
 use crate::kubernetes::triggers::Triggers;
@@ -42,6 +43,8 @@ pub struct Context {
     pub dns: Dns,
     /// What runs in every shard of each relay.
     pub programmed: Programmed,
+    /// Keys of token issuers.
+    pub issuers: IssuerKeys,
     /// Connections to the relays' admin ports.
     pub admin: AdminClients,
     /// Numbers about the operator.

@@ -65,9 +65,10 @@ pub async fn reconcile(
         // The Secret goes by its owner reference, the relay forgets the name by its own watch.
         return Ok(Action::await_change());
     }
+    let now = Timestamp::now();
     let seen = dereference::run(&credential, &context).await?;
     let judged = validate::run(&credential, &seen);
-    let prepared = build::run(&credential, &seen, &judged)?;
+    let prepared = build::run(&credential, &seen, &judged, now)?;
     let applied = apply::run(&context.client, prepared).await?;
-    status::run(&credential, &context, &judged, &applied, Timestamp::now()).await
+    status::run(&credential, &context, &judged, &applied, now).await
 }

@@ -9,6 +9,7 @@ pub mod credential;
 pub mod domain;
 pub mod guarded_secret;
 pub mod http;
+pub mod issuers;
 pub mod kubernetes;
 pub mod labels;
 pub mod leader;

@@ -10,6 +10,7 @@ mod build;
 mod cleanup;
 mod dereference;
 mod drain;
+mod issuers;
 mod refresh;
 mod rollout;
 mod status;

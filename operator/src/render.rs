@@ -91,6 +91,8 @@ pub struct RelayInputs<'a> {
     pub credentials: &'a [CredentialInput<'a>],
     /// Secrets that `spec.delivery` names, by name, as far as they exist.
     pub secrets: &'a BTreeMap<String, SecretData>,
+    /// Issuers of tokens, with their keys.
+    pub issuers: &'a [relay_config::Issuer],
     /// Data of the listeners' TLS Secret; not needed when no listener uses TLS.
     pub tls: Option<&'a SecretData>,
     /// Data of the admin port's Secret.

@@ -143,6 +143,7 @@ async fn work(
         backoff: crate::kubernetes::backoff::Backoff::default(),
         dns: crate::domain::dns::Dns::new(&arguments.dns_servers)?,
         programmed: crate::render::Programmed::default(),
+        issuers: crate::issuers::IssuerKeys::default(),
         admin: crate::relay::admin::AdminClients::default(),
         metrics,
         settings: Settings {

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use relay_queue::{Queue, Timestamp};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -30,6 +31,9 @@ pub(crate) struct Context {
     pub(crate) listening: AtomicBool,
     /// How the last look at the configuration's files ended.
     pub(crate) config: Mutex<ConfigState>,
+    /// Changes with every configuration that is put in force: wakes whoever holds a decision that
+    /// the new one may revoke.
+    pub(crate) reloaded: watch::Sender<u64>,
 }
 
 /// Whether the newest files on disk are in force.
@@ -111,6 +115,7 @@ impl Context {
             instance: "test-0".into(),
             listening: AtomicBool::new(true),
             config: Mutex::default(),
+            reloaded: tokio::sync::watch::Sender::default(),
         })
     }
 }

@@ -170,7 +170,8 @@ impl Metrics {
         );
     }
 
-    /// An `AUTH` exchange ended: `ok`, `denied`, `cancelled` or `malformed`.
+    /// A login was judged: `ok`, `denied`, `channel_binding`, `unavailable`, or what is wrong with a
+    /// token, such as `token_expired`.
     pub(crate) fn authentication(&self, mechanism: &'static str, result: &'static str) {
         self.authentications.add(
             1,

@@ -33,28 +33,74 @@ pub(crate) struct Request<'a> {
     pub(crate) sender: Option<&'a Address>,
     /// Addresses of the header `From`.
     pub(crate) from: &'a [Address],
+    /// Address of the header `Sender`.
+    pub(crate) author: Option<&'a Address>,
+    /// Addresses of `Resent-From` and `Resent-Sender`.
+    pub(crate) resent: &'a [Address],
+}
+
+/// A message that may go out.
+#[derive(Clone)]
+pub(crate) struct Permit {
+    /// The domain whose keys sign it.
+    pub(crate) domain: Arc<SendingDomain>,
+    /// What must take the place of the header `From`, with the original in `Reply-To` if there is
+    /// none; `None`: nothing.
+    pub(crate) rewrite_from: Option<Address>,
 }
 
 type Domains = HashMap<String, Arc<SendingDomain>>;
 
-/// Decides over a whole message; the domain is the one whose keys sign it.
-pub(crate) fn decide(
-    domains: &Domains,
-    request: Request<'_>,
-) -> Result<Arc<SendingDomain>, Denial> {
+/// Decides over a whole message.
+///
+/// Every address of `From`, `Sender` and the `Resent-` fields counts, since any of them may be what
+/// a reader is shown. Where the domain of the envelope sender has an address to write
+/// in place of a `From` or `Sender` that is not granted, the message passes with that; the envelope sender
+/// itself must be granted in any case.
+pub(crate) fn decide(domains: &Domains, request: Request<'_>) -> Result<Permit, Denial> {
     decide_sender(domains, request.identity, request.sender)?;
+    for address in request.resent {
+        permitted(domains, request.identity, address, "header Resent-From")?;
+    }
+    match decide_authors(domains, request) {
+        Ok(domain) => Ok(Permit {
+            domain: Arc::clone(domain),
+            rewrite_from: None,
+        }),
+        Err(denial) => rewritten(domains, request).ok_or(denial),
+    }
+}
+
+fn decide_authors<'a>(
+    domains: &'a Domains,
+    request: Request<'_>,
+) -> Result<&'a Arc<SendingDomain>, Denial> {
     let mut signing = None;
     for author in request.from {
         let domain = permitted(domains, request.identity, author, "header From")?;
         signing.get_or_insert(domain);
     }
-    signing.map(Arc::clone).ok_or_else(|| Denial {
+    if let Some(author) = request.author {
+        permitted(domains, request.identity, author, "header Sender")?;
+    }
+    signing.ok_or_else(|| Denial {
         reason: "from_missing",
         answer: Answer::fixed(
             554,
             "5.6.0",
             "the message names no author; add a From header with an address of a domain you may use",
         ),
+    })
+}
+
+fn rewritten(domains: &Domains, request: Request<'_>) -> Option<Permit> {
+    let domain = domains.get(request.sender?.domain())?;
+    let address = domain.rewrite_from.as_ref()?;
+    // A grant for some local parts is none for another.
+    permitted(domains, request.identity, address, "header From").ok()?;
+    Some(Permit {
+        domain: Arc::clone(domain),
+        rewrite_from: Some(address.clone()),
     })
 }
 
@@ -90,38 +136,40 @@ fn permitted<'a>(
             ),
         });
     };
-    if domain.senders.iter().any(|grant| grants(grant, identity)) {
+    let mut named = domain
+        .senders
+        .iter()
+        .filter(|grant| grant.names(identity))
+        .peekable();
+    let is_named = named.peek().is_some();
+    if named.any(|grant| grant.covers(address.local_part())) {
         return Ok(domain);
     }
-    let who = match identity {
-        Some(identity) => format!("{identity} may not send as {name}; add {identity:?}"),
-        None => format!("clients without a login may not send as {name}; log in, or add \"*\""),
+    let (reason, text) = match identity {
+        _ if is_named => (
+            "local_part_not_granted",
+            format!(
+                "the grant for {name} does not hold for {}; use a local part that it names, or add this one",
+                address.as_str()
+            ),
+        ),
+        Some(identity) => (
+            "domain_not_granted",
+            format!(
+                "{identity} may not send as {name}; add {identity:?} to the senders of that domain"
+            ),
+        ),
+        None => (
+            "domain_not_granted",
+            format!(
+                "clients without a login may not send as {name}; log in, or add \"*\" to the senders of that domain"
+            ),
+        ),
     };
     Err(Denial {
-        reason: "domain_not_granted",
-        answer: Answer::new(
-            550,
-            "5.7.1",
-            format!("{place}: {who} to the senders of that domain"),
-        ),
+        reason,
+        answer: Answer::new(550, "5.7.1", format!("{place}: {text}")),
     })
-}
-
-/// Whether a grant, `namespace/name`, `namespace/*` or `*`, holds for an identity. A client without
-/// one has only what everybody has.
-fn grants(grant: &str, identity: Option<&str>) -> bool {
-    if grant == "*" {
-        return true;
-    }
-    let Some(identity) = identity else {
-        return false;
-    };
-    match grant.strip_suffix("/*") {
-        Some(namespace) => identity
-            .split_once('/')
-            .is_some_and(|(of, name)| of == namespace && !name.is_empty()),
-        None => grant == identity,
-    }
 }
 
 #[cfg(test)]
@@ -130,7 +178,10 @@ mod tests {
 
     fn domains() -> Domains {
         [
-            ("shop.example", vec!["shop/checkout", "ops/*"]),
+            (
+                "shop.example",
+                vec!["credential:shop/checkout", "credential:ops/*"],
+            ),
             ("news.example", vec!["*"]),
             ("idle.example", vec![]),
         ]
@@ -156,9 +207,11 @@ mod tests {
             identity,
             sender: sender.as_ref(),
             from: &from,
+            author: None,
+            resent: &[],
         };
         decide(&domains(), request)
-            .map(|domain| domain.name.clone())
+            .map(|permit| permit.domain.name.clone())
             .map_err(|denial| (denial.reason, denial.answer.to_string()))
     }
 
@@ -166,31 +219,31 @@ mod tests {
     fn an_identity_sends_as_the_domains_that_list_it() {
         for (identity, sender, from, signing) in [
             (
-                Some("shop/checkout"),
+                Some("credential:shop/checkout"),
                 Some("a@shop.example"),
                 vec!["b@shop.example"],
                 "shop.example",
             ),
             (
-                Some("shop/checkout"),
+                Some("credential:shop/checkout"),
                 Some("a@SHOP.example"),
                 vec!["b@Shop.Example"],
                 "shop.example",
             ),
             (
-                Some("ops/cron"),
+                Some("credential:ops/cron"),
                 Some("a@shop.example"),
                 vec!["b@shop.example"],
                 "shop.example",
             ),
             (
-                Some("ops/cron"),
+                Some("credential:ops/cron"),
                 Some("a@news.example"),
                 vec!["b@shop.example"],
                 "shop.example",
             ),
             (
-                Some("any/body"),
+                Some("sa:any/body"),
                 Some("a@news.example"),
                 vec!["b@news.example"],
                 "news.example",
@@ -202,7 +255,7 @@ mod tests {
                 "news.example",
             ),
             (
-                Some("ops/cron"),
+                Some("credential:ops/cron"),
                 Some("a@shop.example"),
                 vec!["b@news.example", "c@shop.example"],
                 "news.example",
@@ -221,38 +274,50 @@ mod tests {
         let not_granted = "domain_not_granted";
         for (identity, sender, from, reason) in [
             (
-                Some("shop/refunds"),
+                Some("credential:shop/refunds"),
                 "a@shop.example",
                 "b@shop.example",
                 not_granted,
             ),
             (
-                Some("shop/checkout"),
+                Some("credential:shop/checkout"),
                 "a@shop.example",
                 "b@idle.example",
                 not_granted,
             ),
             (
-                Some("shop/checkout"),
+                Some("credential:shop/checkout"),
                 "a@idle.example",
                 "b@shop.example",
                 not_granted,
             ),
-            (Some("ops"), "a@shop.example", "b@shop.example", not_granted),
             (
-                Some("ops/"),
+                Some("credential:ops"),
                 "a@shop.example",
                 "b@shop.example",
                 not_granted,
             ),
             (
-                Some("devops/cron"),
+                Some("credential:ops/"),
                 "a@shop.example",
                 "b@shop.example",
                 not_granted,
             ),
             (
-                Some("shop/*"),
+                Some("credential:devops/cron"),
+                "a@shop.example",
+                "b@shop.example",
+                not_granted,
+            ),
+            // A ServiceAccount of the same name is somebody else.
+            (
+                Some("sa:shop/checkout"),
+                "a@shop.example",
+                "b@shop.example",
+                not_granted,
+            ),
+            (
+                Some("credential:shop/*"),
                 "a@shop.example",
                 "b@shop.example",
                 not_granted,
@@ -261,19 +326,19 @@ mod tests {
             (None, "a@shop.example", "b@shop.example", not_granted),
             (None, "a@news.example", "b@shop.example", not_granted),
             (
-                Some("ops/cron"),
+                Some("credential:ops/cron"),
                 "a@mail.shop.example",
                 "b@shop.example",
                 "domain_unknown",
             ),
             (
-                Some("ops/cron"),
+                Some("credential:ops/cron"),
                 "a@shop.example",
                 "b@[192.0.2.1]",
                 "domain_unknown",
             ),
             (
-                Some("ops/cron"),
+                Some("credential:ops/cron"),
                 "a@shop.example",
                 "b@evil-shop.example",
                 "domain_unknown",
@@ -288,28 +353,119 @@ mod tests {
     #[test]
     fn every_author_counts_and_there_must_be_one() {
         let two = ["b@shop.example", "c@bank.example"];
-        let (reason, _) = verdict(Some("ops/cron"), Some("a@shop.example"), &two).unwrap_err();
+        let (reason, _) =
+            verdict(Some("credential:ops/cron"), Some("a@shop.example"), &two).unwrap_err();
         assert_eq!(reason, "domain_unknown");
-        let (reason, reply) = verdict(Some("ops/cron"), Some("a@shop.example"), &[]).unwrap_err();
+        let (reason, reply) =
+            verdict(Some("credential:ops/cron"), Some("a@shop.example"), &[]).unwrap_err();
         assert_eq!((reason, &reply[..9]), ("from_missing", "554 5.6.0"));
     }
 
     #[test]
     fn r30_the_null_sender_is_judged_by_the_header_alone() {
-        assert!(verdict(Some("shop/checkout"), None, &["b@shop.example"]).is_ok());
-        assert!(verdict(Some("shop/checkout"), None, &["b@idle.example"]).is_err());
+        assert!(verdict(Some("credential:shop/checkout"), None, &["b@shop.example"]).is_ok());
+        assert!(verdict(Some("credential:shop/checkout"), None, &["b@idle.example"]).is_err());
         assert!(verdict(None, None, &["b@shop.example"]).is_err());
     }
 
     #[test]
     fn a_refusal_says_what_would_make_it_work() {
-        let (_, reply) = verdict(Some("shop/refunds"), Some("a@shop.example"), &[]).unwrap_err();
+        let (_, reply) =
+            verdict(Some("credential:shop/refunds"), Some("a@shop.example"), &[]).unwrap_err();
         assert_eq!(
             reply,
-            "550 5.7.1 MAIL FROM: shop/refunds may not send as shop.example; add \"shop/refunds\" to \
-             the senders of that domain"
+            "550 5.7.1 MAIL FROM: credential:shop/refunds may not send as shop.example; add \
+             \"credential:shop/refunds\" to the senders of that domain"
         );
-        let (_, reply) = verdict(Some("shop/checkout"), None, &["b@bank.example"]).unwrap_err();
+        let (_, reply) =
+            verdict(Some("credential:shop/checkout"), None, &["b@bank.example"]).unwrap_err();
         assert!(reply.contains("header From: bank.example is not a sending domain of this relay"));
+    }
+
+    #[test]
+    fn a_grant_for_local_parts_holds_for_them_alone() {
+        let mut domain = SendingDomain::for_test("shop.example", &["credential:ops/*"]);
+        domain.senders.push(relay_config::Grant {
+            identity: "sa:shop/checkout".into(),
+            local_parts: vec!["orders".into()],
+        });
+        let domains: Domains = [("shop.example".into(), Arc::new(domain))].into();
+        let verdict = |identity, sender: &str| {
+            let sender = Address::parse(sender).unwrap();
+            decide_sender(&domains, Some(identity), Some(&sender)).map_err(|denial| denial.reason)
+        };
+        assert_eq!(verdict("sa:shop/checkout", "Orders@shop.example"), Ok(()));
+        assert_eq!(verdict("credential:ops/cron", "any@shop.example"), Ok(()));
+        assert_eq!(
+            verdict("sa:shop/checkout", "ceo@shop.example"),
+            Err("local_part_not_granted")
+        );
+        assert_eq!(
+            verdict("sa:shop/refunds", "orders@shop.example"),
+            Err("domain_not_granted")
+        );
+    }
+
+    #[test]
+    fn an_author_who_is_not_granted_is_replaced_only_where_the_domain_says_so() {
+        let mut domain = SendingDomain::for_test("shop.example", &["sa:shop/*"]);
+        domain.rewrite_from = Some(Address::parse("noreply@shop.example").unwrap());
+        let mut domains = domains();
+        domains.insert("shop.example".into(), Arc::new(domain));
+        let verdict = |identity, sender: Option<&str>, from: &str| {
+            let sender = sender.map(|sender| Address::parse(sender).unwrap());
+            let from = [Address::parse(from).unwrap()];
+            let request = Request {
+                identity: Some(identity),
+                sender: sender.as_ref(),
+                from: &from,
+                author: None,
+                resent: &[],
+            };
+            let permit = decide(&domains, request).map_err(|denial| denial.reason)?;
+            Ok(permit.rewrite_from.map(|address| address.to_string()))
+        };
+        let shop = "sa:shop/checkout";
+        let sender = Some("a@shop.example");
+        assert_eq!(verdict(shop, sender, "a@shop.example"), Ok(None));
+        assert_eq!(
+            verdict(shop, sender, "root@localhost.example"),
+            Ok(Some("noreply@shop.example".into()))
+        );
+        assert_eq!(
+            verdict(shop, Some("a@news.example"), "a@bank.example"),
+            Err("domain_unknown")
+        );
+        assert_eq!(verdict(shop, None, "a@bank.example"), Err("domain_unknown"));
+        assert_eq!(
+            verdict("sa:ops/cron", sender, "a@shop.example"),
+            Err("domain_not_granted")
+        );
+    }
+
+    #[test]
+    fn who_sends_and_who_sends_again_must_be_granted_too() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let (ours, theirs) = (address("a@shop.example"), address("b@bank.example"));
+        let verdict = |author: &Address, resent: &Address| {
+            let request = Request {
+                identity: Some("credential:shop/checkout"),
+                sender: Some(&ours),
+                from: std::slice::from_ref(&ours),
+                author: Some(author),
+                resent: std::slice::from_ref(resent),
+            };
+            decide(&domains(), request)
+                .map(|_| ())
+                .map_err(|denial| denial.answer.to_string())
+        };
+        assert_eq!(verdict(&ours, &ours), Ok(()));
+        let refused = verdict(&theirs, &ours).unwrap_err();
+        assert!(refused.contains("header Sender: bank.example"), "{refused}");
+        let refused = verdict(&ours, &theirs).unwrap_err();
+        assert!(
+            refused.contains("header Resent-From: bank.example"),
+            "{refused}"
+        );
     }
 }

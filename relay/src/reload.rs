@@ -115,6 +115,7 @@ impl Watch {
         let restart = keep_what_needs_a_restart(&running.config, &mut next.config);
         let next = Arc::new(next);
         context.snapshot.store(Arc::clone(&next));
+        context.reloaded.send_modify(|generation| *generation += 1);
         context.metrics.reload("ok");
         *context.config.lock() = ConfigState {
             refused: None,

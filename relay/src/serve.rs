@@ -114,6 +114,7 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
             since: now(),
             ..ConfigState::default()
         }),
+        reloaded: tokio::sync::watch::Sender::default(),
     });
     context.metrics.observe(&Arc::downgrade(&context));
     let result = run_parts(&context, path, telemetry, &mut stop).await;

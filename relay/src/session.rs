@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use relay_config::{Authentication, Limits, Listener, ListenerTls};
+use relay_config::{Authentication, Limits, Listener, ListenerTls, ScramVerifier};
 use relay_smtp::command::Syntax;
-use relay_smtp::server::{Answer, HoldLimit, LoginPolicy, Server, Settings};
+use relay_smtp::server::{Answer, ChannelBindings, HoldLimit, LoginPolicy, Server, Settings};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -22,12 +22,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::context::now;
-use crate::listener::{Claim, Inbound, Share};
+use crate::listener::{Inbound, Share};
+use crate::tls;
 
 mod events;
+mod login;
 mod pace;
 
 use events::Step;
+use login::Identified;
 use pace::{Pace, Seen};
 
 /// Octets read at a time.
@@ -57,16 +60,10 @@ struct Session {
     share: Share,
     pace: Pace,
     login: Option<Identified>,
+    /// Behind the keys of the SCRAM exchange that is going on.
+    scram: Vec<ScramVerifier>,
     /// TLS version and cipher suite.
     tls: Option<String>,
-}
-
-/// Who the client proved to be.
-struct Identified {
-    username: String,
-    identity: String,
-    /// Counts the session as one of the identity's.
-    _claim: Claim<String>,
 }
 
 /// How a conversation over one stream ended.
@@ -110,7 +107,8 @@ impl Session {
             implicit_tls: listener.tls == ListenerTls::Implicit,
             login: login_policy(&listener, peer.ip()),
             login_without_tls: listener.cleartext_authentication,
-            binary_mime: false,
+            tokens: !snapshot.issuers.list.is_empty(),
+            binary_mime: true,
             syntax: if listener.lenient {
                 Syntax::Lenient
             } else {
@@ -131,6 +129,7 @@ impl Session {
             peer,
             input: BytesMut::with_capacity(READ),
             login: None,
+            scram: Vec::new(),
             tls: None,
         }
     }
@@ -142,15 +141,20 @@ impl Session {
                 End::StartTls => self.input.clear(),
             }
         }
-        let mut stream = self.handshake(stream).await?;
+        let (mut stream, bindings) = self.handshake(stream).await?;
         self.server.tls_started();
+        self.server.bind_channel(bindings);
         self.login = None;
         self.converse(&mut stream).await.map(|_| ())
     }
 
-    async fn handshake(&mut self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake(
+        &mut self,
+        stream: TcpStream,
+    ) -> io::Result<(TlsStream<TcpStream>, ChannelBindings)> {
         let metrics = &self.inbound.context.metrics;
-        let Some(config) = self.inbound.context.snapshot.load().server_tls.clone() else {
+        let snapshot = self.inbound.context.snapshot.load_full();
+        let Some(config) = snapshot.server_tls.clone() else {
             return Err(io::Error::other("the configuration has no certificate"));
         };
         let handshake = TlsAcceptor::from(config).accept(stream);
@@ -170,8 +174,10 @@ impl Session {
             }
         };
         metrics.tls("in", "ok");
-        self.tls = describe(stream.get_ref().1);
-        Ok(stream)
+        let connection = stream.get_ref().1;
+        self.tls = describe(connection);
+        let bindings = tls::channel_bindings(connection, snapshot.end_point.clone());
+        Ok((stream, bindings))
     }
 
     /// Speaks over `stream` until it ends or is to be encrypted.
@@ -182,8 +188,12 @@ impl Session {
         let token = self.inbound.context.shutdown.clone();
         let shutdown = token.cancelled();
         tokio::pin!(shutdown);
+        let mut reloaded = self.inbound.context.reloaded.subscribe();
         loop {
             let step = self.work().await;
+            if step == Step::Read && self.server.is_idle() && self.end_if_revoked() {
+                continue;
+            }
             // Asked here and not only while waiting: a client that never pauses must see it too.
             let stopping = token.is_cancelled();
             if stopping && step == Step::Read && self.server.is_idle() {
@@ -220,6 +230,8 @@ impl Session {
                             }
                         }
                         () = &mut shutdown, if !stopping => {}
+                        // What was granted may be so no more.
+                        Ok(()) = reloaded.changed(), if self.login.is_some() => {}
                     }
                 }
             }

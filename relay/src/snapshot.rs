@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use relay_config::{
-    CertificateFiles, Config, ConfigError, ConfigFiles, ConfigHash, Domain, ScramVerifier,
+    CertificateFiles, Config, ConfigError, ConfigFiles, ConfigHash, Domain, Grant, KeySet,
+    ScramVerifier,
 };
+use relay_smtp::Address;
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
 
+use crate::authentication::{Decoy, Issuer, Issuers};
 use crate::dkim::{KeyError, Signer};
 use crate::tls::{self, PemFile, TlsError};
 
@@ -30,10 +33,16 @@ pub(crate) struct Snapshot {
     pub(crate) domains: HashMap<String, Arc<SendingDomain>>,
     /// Credentials by user name.
     pub(crate) credentials: HashMap<String, Arc<Credential>>,
+    /// Issuers of tokens, with their keys.
+    pub(crate) issuers: Issuers,
+    /// For users who do not exist.
+    pub(crate) decoy: Decoy,
     /// For listeners with TLS.
     pub(crate) server_tls: Option<Arc<rustls::ServerConfig>>,
     /// The certificate in `server_tls`.
     pub(crate) certificate: Option<Arc<CertifiedKey>>,
+    /// Hash of it, for channel binding.
+    pub(crate) end_point: Option<Vec<u8>>,
     /// For the admin port.
     pub(crate) admin_tls: Option<Arc<rustls::ServerConfig>>,
     /// Verified TLS per smarthost, parallel to `config.delivery.smarthosts`.
@@ -46,8 +55,10 @@ pub(crate) struct Snapshot {
 pub(crate) struct SendingDomain {
     /// Lower-case A-labels.
     pub(crate) name: String,
-    /// Identities as in [`relay_config::Domain::senders`].
-    pub(crate) senders: Vec<String>,
+    /// Who may use it.
+    pub(crate) senders: Vec<Grant>,
+    /// What takes the place of a `From` that its sender may not use.
+    pub(crate) rewrite_from: Option<Address>,
     /// One per DKIM key, each adding one `DKIM-Signature`.
     pub(crate) signers: Vec<Signer>,
 }
@@ -58,7 +69,8 @@ impl SendingDomain {
     pub(crate) fn for_test(name: &str, senders: &[&str]) -> Self {
         Self {
             name: name.into(),
-            senders: senders.iter().copied().map(String::from).collect(),
+            senders: senders.iter().copied().map(Grant::from).collect(),
+            rewrite_from: None,
             signers: Vec::new(),
         }
     }
@@ -66,7 +78,7 @@ impl SendingDomain {
 
 /// A user name with parsed verifiers.
 pub(crate) struct Credential {
-    /// `namespace/name`.
+    /// `credential:namespace/name`.
     pub(crate) identity: String,
     /// Any may match.
     pub(crate) verifiers: Vec<ScramVerifier>,
@@ -83,6 +95,11 @@ pub(crate) enum SnapshotError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("authentication.issuers[{issuer}].jwksFile: {source}")]
+    KeySet {
+        issuer: String,
+        source: relay_config::KeySetError,
+    },
     #[error("credentials[{username}].verifiers: {source}")]
     Verifier {
         username: String,
@@ -152,13 +169,19 @@ impl Snapshot {
             .into_iter()
             .map(credential)
             .collect::<Result<_, SnapshotError>>()?;
+        let issuers = issuers(&mut config, &pem)?;
+        let decoy = Decoy::new(&decoy_secret(&config, &pem), &credentials);
+        let end_point = certificate.as_deref().and_then(tls::end_point);
         Ok(Self {
             config,
             hash,
             domains,
             credentials,
+            issuers,
+            decoy,
             server_tls,
             certificate,
+            end_point,
             admin_tls,
             smarthost_tls,
             fingerprints,
@@ -216,6 +239,38 @@ fn smarthost_tls(config: &Config, pem: &Pem) -> Result<Vec<Arc<rustls::ClientCon
     Ok(contexts)
 }
 
+/// Issuers with their keys, which are moved out of the configuration.
+fn issuers(config: &mut Config, pem: &Pem) -> Result<Issuers, SnapshotError> {
+    let mut list = Vec::with_capacity(config.authentication.issuers.len());
+    let mut seen = Vec::new();
+    for issuer in &mut config.authentication.issuers {
+        let content = match (issuer.jwks.take(), issuer.jwks_file.take()) {
+            (Some(jwks), _) => jwks.to_string().into_bytes(),
+            (None, Some(path)) => pem.0.get(&path).cloned().unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        let keys = KeySet::from_slice(&content).map_err(|source| SnapshotError::KeySet {
+            issuer: issuer.name.clone(),
+            source,
+        })?;
+        let settings = issuer.clone();
+        seen.push((settings.clone(), content));
+        list.push(Issuer { settings, keys });
+    }
+    Ok(Issuers {
+        list,
+        fingerprint: fingerprint(&seen),
+    })
+}
+
+/// The certificate's key: all shards have it, nobody else does, and it lasts for months. Without
+/// TLS, where nobody keeps a secret from the network, the name of the relay.
+fn decoy_secret(config: &Config, pem: &Pem) -> Vec<u8> {
+    let key = config.tls.as_ref().and_then(|files| pem.0.get(&files.key));
+    key.cloned()
+        .unwrap_or_else(|| config.relay.clone().into_bytes())
+}
+
 fn sending_domain(domain: Domain) -> Result<SendingDomain, KeyError> {
     let signers = domain
         .dkim
@@ -225,6 +280,10 @@ fn sending_domain(domain: Domain) -> Result<SendingDomain, KeyError> {
     Ok(SendingDomain {
         name: domain.name,
         senders: domain.senders,
+        // Validated with the configuration.
+        rewrite_from: domain
+            .rewrite_from
+            .and_then(|address| Address::parse(&address).ok()),
         signers,
     })
 }
@@ -254,7 +313,7 @@ fn credential(
     Ok((
         username,
         Arc::new(Credential {
-            identity,
+            identity: format!("credential:{identity}"),
             verifiers,
         }),
     ))
@@ -280,13 +339,13 @@ mod tests {
         let shop = "- {name: shop.example, senders: ['*']}\n";
         let before = load(&format!("{shop}- {{name: b.example}}\n"), None);
         let after = load(
-            &format!("{shop}- {{name: b.example, senders: [c/d]}}\n- {{name: new.example}}\n"),
+            &format!("{shop}- {{name: b.example, senders: ['sa:c/d']}}\n- {{name: new.example}}\n"),
             Some(&before),
         );
         let same = |name: &str| Arc::ptr_eq(&before.domains[name], &after.domains[name]);
         assert!(same("shop.example"));
         assert!(!same("b.example"));
-        assert_eq!(after.domains["b.example"].senders, ["c/d"]);
+        assert_eq!(after.domains["b.example"].senders, [Grant::from("sa:c/d")]);
         assert_eq!(after.domains.len(), 3);
         assert_ne!(before.hash, after.hash);
     }

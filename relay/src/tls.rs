@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+use relay_smtp::server::ChannelBindings;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -132,6 +134,44 @@ pub(crate) fn certified_key(
 pub(crate) fn expires_at(key: &CertifiedKey) -> Option<i64> {
     let (_, certificate) = x509_parser::parse_x509_certificate(key.end_entity_cert().ok()?).ok()?;
     Some(certificate.validity().not_after.timestamp())
+}
+
+/// What a SCRAM exchange can be bound to on this connection; `end_point` is of the certificate that
+/// it was made with.
+pub(crate) fn channel_bindings(
+    connection: &rustls::ServerConnection,
+    end_point: Option<Vec<u8>>,
+) -> ChannelBindings {
+    // RFC 9266 section 4.2: not before TLS 1.3, unless the extended master secret was negotiated,
+    // which the connection does not tell.
+    let exports = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    let exporter = exports
+        .then(|| connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")))
+        .and_then(Result::ok);
+    ChannelBindings {
+        exporter,
+        end_point,
+    }
+}
+
+/// RFC 5929 section 4.1: the hash of the leaf by the function of its signature, SHA-256 in place of
+/// the broken ones. `None` where the signature names no such function (Ed25519, PSS).
+pub(crate) fn end_point(key: &CertifiedKey) -> Option<Vec<u8>> {
+    let leaf = key.end_entity_cert().ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
+    let name = certificate.signature_algorithm.algorithm.to_id_string();
+    let algorithm = match name.as_str() {
+        // With RSA: MD5, SHA-1, SHA-256; ECDSA with SHA-1, SHA-256.
+        "1.2.840.113549.1.1.4"
+        | "1.2.840.113549.1.1.5"
+        | "1.2.840.113549.1.1.11"
+        | "1.2.840.10045.4.1"
+        | "1.2.840.10045.4.3.2" => &digest::SHA256,
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => &digest::SHA384,
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => &digest::SHA512,
+        _ => return None,
+    };
+    Some(digest::digest(algorithm, leaf).as_ref().to_vec())
 }
 
 /// For SMTP listeners. The whole chain is sent (case T14), no client certificate is asked for, and

@@ -34,6 +34,8 @@ mod relay;
 mod reload;
 #[path = "process/shutdown.rs"]
 mod shutdown;
+#[path = "process/strangers.rs"]
+mod strangers;
 #[path = "process/submission.rs"]
 mod submission;
 #[path = "process/telemetry.rs"]

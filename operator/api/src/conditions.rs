@@ -9,6 +9,8 @@ pub const ACCEPTED: &str = "Accepted";
 pub const TLS_READY: &str = "TlsReady";
 /// Accepted mail survives the loss of a pod.
 pub const QUEUE_DURABLE: &str = "QueueDurable";
+/// The keys of all issuers of tokens that the spec names are known.
+pub const ISSUERS_READY: &str = "IssuersReady";
 /// Every shard of the relay runs the configuration of this generation.
 pub const PROGRAMMED: &str = "Programmed";
 /// The object does what it was asked for.
@@ -24,6 +26,9 @@ pub const SECRET_READY: &str = "SecretReady";
 pub mod reason {
     /// `Accepted` is true: nothing is wrong with the spec.
     pub const ACCEPTED: &str = "Accepted";
+    /// `Accepted` is true, but a listener takes mail without authentication; the message names it and
+    /// the networks.
+    pub const OPEN_ACCESS: &str = "OpenAccess";
     /// `Accepted` is false: a field has a value that cannot be used; the message names it.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// `Accepted` is false: an object of the same name exists and belongs to somebody else.
@@ -59,6 +64,14 @@ pub mod reason {
 
     /// `QueueDurable` is false: a claim cannot be changed as the spec asks.
     pub const CLAIM_REFUSED: &str = "ClaimRefused";
+
+    /// `IssuersReady` is true: the keys are known.
+    pub const KEYS_KNOWN: &str = "KeysKnown";
+    /// `IssuersReady` is true: no tokens are accepted.
+    pub const TOKENS_NOT_USED: &str = "TokensNotUsed";
+    /// `IssuersReady` is false: the keys of an issuer cannot be had; those that were known stay in
+    /// force.
+    pub const ISSUER_UNAVAILABLE: &str = "IssuerUnavailable";
 
     /// `Programmed` is true: every shard runs it.
     pub const PROGRAMMED: &str = "Programmed";

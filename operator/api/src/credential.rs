@@ -1,6 +1,6 @@
 //! `SmtpCredential`: an application's user name and password for a relay.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,41 @@ pub struct SmtpCredentialSpec {
             .message("secretName cannot be changed; make a second SmtpCredential")
     )]
     pub secret_name: Option<String>,
+
+    /// Rotation of the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+}
+
+/// Rotation of the password.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// Any text, such as today's date. When it changes, a new password is written into the Secret,
+    /// and the one before is accepted for `overlap` longer. Default: none, and deleting the Secret
+    /// makes a new password at once and ends the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub trigger: Option<String>,
+
+    /// How long the password before stays valid, such as `30m`. Default 24h. `0s` ends it at once,
+    /// with the sessions that use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    pub overlap: Option<crate::Duration>,
+}
+
+/// The last rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// `spec.rotation.trigger` that the password in force was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+
+    /// Until when the password before is accepted; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_valid_until: Option<Time>,
 }
 
 /// Written by the operator, and only when something changed.
@@ -95,6 +130,10 @@ pub struct SmtpCredentialStatus {
     /// User name in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+
+    /// The last rotation of the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
 }
 
 /// Reference to the Secret with the credential.

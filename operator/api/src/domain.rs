@@ -69,10 +69,50 @@ pub struct SendingDomainSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<Dkim>,
 
-    /// Who may send from the domain. Default: every SmtpCredential of this object's namespace.
+    /// Who may send from the domain. Default: every ServiceAccount and every SmtpCredential of this
+    /// object's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub senders: Option<Vec<Sender>>,
+
+    /// What becomes of a message whose header From its sender may not use. Default: it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unauthorized_from: Option<UnauthorizedFrom>,
+}
+
+/// What becomes of a message whose header From its sender may not use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.policy) && self.policy == 'Rewrite') == has(self.localPart)")
+        .message("localPart belongs to policy: Rewrite and only there; set both, or remove localPart")
+)]
+pub struct UnauthorizedFrom {
+    /// `Reject`: the message is refused (default). `Rewrite`: for applications that cannot be told
+    /// their address, From becomes `<localPart>@<domain>` and the original goes into Reply-To if
+    /// there is none. The sender of the envelope (MAIL FROM) must be of this domain and granted in
+    /// any case.
+    #[serde(default)]
+    pub policy: UnauthorizedFromPolicy,
+
+    /// Local part of the address that is put in place, such as `noreply`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_+=-]+([.][A-Za-z0-9_+=-]+)*$')")
+            .message("must hold only letters, digits and any of . _ + = -, such as noreply")
+    )]
+    pub local_part: Option<String>,
+}
+
+/// What becomes of a message whose header From its sender may not use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UnauthorizedFromPolicy {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It goes out with another author.
+    Rewrite,
 }
 
 /// DKIM keys and signatures (RFC 6376).
@@ -109,24 +149,63 @@ pub enum DkimAlgorithm {
     Ed25519Sha256,
 }
 
-/// Who may send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+/// Who may send: one of `namespace` and `oidc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+// `namespace` is a reserved word of CEL and must be written with underscores there.
 #[x_kube(
-    validation = Rule::new("self.namespace != '*' || !has(self.credential)")
-        .message("namespace * means everybody; remove credential, or name a namespace")
-        .field_path(".credential")
+    validation = Rule::new("has(self.__namespace__) != has(self.oidc)")
+        .message("give namespace for ServiceAccounts and SmtpCredentials, or oidc for others, and not both"),
+    validation = Rule::new("has(self.__namespace__) || !(has(self.credential) || has(self.serviceAccount))")
+        .message("credential and serviceAccount are names in a namespace; give namespace too"),
+    validation = Rule::new("!(has(self.credential) && has(self.serviceAccount))")
+        .message("credential and serviceAccount are two senders; make two entries"),
+    validation = Rule::new("!has(self.__namespace__) || self.__namespace__ != '*' || !(has(self.credential) || has(self.serviceAccount))")
+        .message("namespace * means everybody; remove credential and serviceAccount, or name a namespace")
 )]
 pub struct Sender {
-    /// Namespace of the SmtpCredentials, or `*`: everybody whom the relay lets in, including clients
-    /// that send without authentication from `spec.clients.cidrs` of the relay.
+    /// Namespace of the ServiceAccounts and SmtpCredentials, or `*`: everybody whom the relay lets
+    /// in, including clients that send without authentication from `spec.clients.cidrs` of the
+    /// relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    pub namespace: String,
+    pub namespace: Option<String>,
 
-    /// Name of one SmtpCredential. Default: all of the namespace.
+    /// Name of one SmtpCredential, or `*` for all of the namespace and none of its ServiceAccounts.
+    /// Default, without `serviceAccount`: all of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub credential: Option<String>,
+
+    /// Name of one ServiceAccount, or `*` for all of the namespace and none of its SmtpCredentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account: Option<String>,
+
+    /// Owners of tokens of an issuer that the relay names in `spec.authentication.oidc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcSender>,
+
+    /// Local parts that they may use, such as `orders` for `orders@example.com`, in any case of
+    /// letters. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    pub local_parts: Vec<String>,
+}
+
+/// Owners of tokens of an issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OidcSender {
+    /// Name of the issuer in the relay's `spec.authentication.oidc`.
+    #[schemars(length(min = 1, max = 63))]
+    pub issuer: String,
+
+    /// Value of the issuer's `identityClaim`. Default: everybody with a token of the issuer for
+    /// the relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 320))]
+    pub identity: Option<String>,
 }
 
 /// Written by the operator, and only when something changed.

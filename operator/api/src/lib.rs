@@ -23,14 +23,18 @@ pub use common::{
     Duration, LocalSecretReference, NamespaceFrom, NamespaceRule, RelayReference,
     SecretKeyReference,
 };
-pub use credential::{Binding, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus};
+pub use credential::{
+    Binding, Rotation, RotationStatus, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus,
+};
 pub use domain::{
-    Dkim, DkimAlgorithm, DnsRecord, DnsRecordPurpose, DnsRecordState, KeyState, KeyStatus, Sender,
-    SendingDomain, SendingDomainSpec, SendingDomainStatus,
+    Dkim, DkimAlgorithm, DnsRecord, DnsRecordPurpose, DnsRecordState, KeyState, KeyStatus,
+    OidcSender, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus, UnauthorizedFrom,
+    UnauthorizedFromPolicy,
 };
 pub use relay::{
-    Authentication, Clients, Delivery, DeliveryTls, Dns, Domains, EnvironmentVariable, Limits,
-    Listener, ListenerTls, NetworkPolicySettings, PodTemplate, Privacy, Queue, RelayTls, Retry,
+    Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns, Domains,
+    EnvironmentVariable, Limits, Listener, ListenerTls, NetworkPolicySettings, OidcIssuer,
+    PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Retry, ServiceAccountTokens,
     ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostTls, SmtpRelay,
     SmtpRelaySpec, SmtpRelayStatus, Storage, default_listeners,
 };

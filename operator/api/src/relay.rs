@@ -1,11 +1,15 @@
 //! `SmtpRelay`: a mail relay for the applications of a cluster.
 
+mod authentication;
 mod delivery;
 mod listener;
 mod pod;
 mod privacy;
 mod status;
 
+pub use authentication::{
+    ConfigMapKeyReference, OidcIssuer, RelayAuthentication, ServiceAccountTokens,
+};
 pub use delivery::{Delivery, DeliveryTls, Dns, Retry, Smarthost, SmarthostTls};
 pub use listener::{Authentication, Listener, ListenerTls, default_listeners};
 pub use pod::{
@@ -103,6 +107,11 @@ pub struct SmtpRelaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Clients>,
 
+    /// Whom the relay believes besides SmtpCredentials: tokens of ServiceAccounts and of other
+    /// issuers. Default: ServiceAccounts of this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<RelayAuthentication>,
+
     /// Whose SendingDomains are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domains: Option<Domains>,
@@ -152,6 +161,7 @@ impl Default for SmtpRelaySpec {
             listeners: None,
             tls: None,
             clients: None,
+            authentication: None,
             domains: None,
             delivery: None,
             dns: None,

@@ -334,3 +334,107 @@ fn credentials_have_usable_names_that_stay() {
     let found = change_faults::<SmtpCredential>("SmtpCredential", &old, &new);
     refused(&found, "secretName cannot be changed", &new);
 }
+
+#[test]
+fn senders_name_one_kind_of_identity_each() {
+    let domain = |extra: Value| {
+        let mut spec = json!({"domain": "shop.example", "relayRef": {"name": "outbox"}});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        faults::<SendingDomain>("SendingDomain", "shop", &spec)
+    };
+    let sender = |sender: &Value| domain(json!({"senders": [sender]}));
+    for good in [
+        json!({"namespace": "*"}),
+        json!({"namespace": "shop"}),
+        json!({"namespace": "shop", "credential": "orders"}),
+        json!({"namespace": "shop", "serviceAccount": "*", "localParts": ["orders"]}),
+        json!({"oidc": {"issuer": "corp"}}),
+        json!({"oidc": {"issuer": "corp", "identity": "a@b.example"}}),
+    ] {
+        assert_eq!(sender(&good), "", "{good}");
+    }
+    for (bad, expected) in [
+        (json!({}), "give namespace"),
+        (json!({"credential": "orders"}), "give namespace too"),
+        (
+            json!({"namespace": "shop", "oidc": {"issuer": "corp"}}),
+            "and not both",
+        ),
+        (
+            json!({"namespace": "shop", "credential": "a", "serviceAccount": "b"}),
+            "make two entries",
+        ),
+        (
+            json!({"namespace": "*", "serviceAccount": "b"}),
+            "namespace * means everybody",
+        ),
+    ] {
+        refused(&sender(&bad), expected, &bad);
+    }
+    let unauthorized = |value: &Value| domain(json!({"unauthorizedFrom": value}));
+    for good in [
+        json!({}),
+        json!({"policy": "Reject"}),
+        json!({"policy": "Rewrite", "localPart": "no-reply.web"}),
+    ] {
+        assert_eq!(unauthorized(&good), "", "{good}");
+    }
+    for (bad, expected) in [
+        (
+            json!({"policy": "Rewrite"}),
+            "set both, or remove localPart",
+        ),
+        (
+            json!({"localPart": "noreply"}),
+            "set both, or remove localPart",
+        ),
+        (
+            json!({"policy": "Rewrite", "localPart": "a@b"}),
+            "such as noreply",
+        ),
+        (
+            json!({"policy": "Rewrite", "localPart": ".a"}),
+            "such as noreply",
+        ),
+    ] {
+        refused(&unauthorized(&bad), expected, &bad);
+    }
+}
+
+#[test]
+fn issuers_of_tokens_have_names_and_https_urls_of_their_own() {
+    let oidc = |list: Value| relay(&json!({"authentication": {"oidc": list}}));
+    let issuer =
+        |name: &str, url: &str| json!({"name": name, "issuerUrl": url, "audiences": ["mail"]});
+    let corp = issuer("corp", "https://id.example");
+    assert_eq!(
+        oidc(json!([corp, issuer("lab", "https://lab.example/realms/a")])),
+        ""
+    );
+    for (list, expected) in [
+        (
+            json!([corp, issuer("corp", "https://lab.example")]),
+            "a name of its own",
+        ),
+        (
+            json!([corp, issuer("lab", "https://id.example")]),
+            "each issuerUrl may stand once",
+        ),
+        (
+            json!([issuer("corp", "http://id.example")]),
+            "must be an https:// URL",
+        ),
+        (
+            json!([issuer("kubernetes", "https://id.example")]),
+            "not be kubernetes",
+        ),
+        (
+            json!([issuer("Corp", "https://id.example")]),
+            "a-z, 0-9 and inner hyphens",
+        ),
+    ] {
+        refused(&oidc(list.clone()), expected, &list);
+    }
+}

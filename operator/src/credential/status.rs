@@ -1,13 +1,16 @@
 //! What the credential shows: built from what was read and written, written only when it differs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use operator_api::conditions::{SECRET_READY, reason};
-use operator_api::{Binding, SmtpCredential, SmtpCredentialStatus};
+use operator_api::{Binding, RotationStatus, SmtpCredential, SmtpCredentialStatus};
 
 use super::CredentialError;
 use super::apply::Applied;
-use super::binding::Password;
+use super::binding::{self, Password};
 use super::validate::Judged;
 use crate::conditions::{self, Conditioned as _, Verdict};
 use crate::context::Context;
@@ -47,8 +50,17 @@ pub(super) async fn run(
     )
     .await
     .map_err(|source| CredentialError::WriteStatus(Box::new(source)))?;
-    Ok(conditions::look_again(&judged.accepted, known, shown, now)
-        .map_or_else(Action::await_change, Action::requeue))
+    let wait = conditions::look_again(&judged.accepted, known, shown, now);
+    // The password before ends then, whatever else happens or not.
+    let end = desired
+        .rotation
+        .and_then(|rotation| rotation.previous_valid_until)
+        .map(|Time(until)| {
+            let left = until.as_second().saturating_sub(now.as_second()).max(0);
+            Duration::from_secs(left.unsigned_abs() + 1)
+        });
+    let next = wait.into_iter().chain(end).min();
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// The status, and the verdicts that its conditions are made of. Pure.
@@ -78,9 +90,18 @@ fn build(
         observed_generation: generation,
         conditions: conditions::merge(credential.conditions(), &verdicts, generation, now),
         username: binding.is_some().then(|| credential.username()),
+        rotation: rotation(applied, now),
         binding,
     };
     (status, verdicts)
+}
+
+fn rotation(applied: &Applied, now: Timestamp) -> Option<RotationStatus> {
+    let rotated = binding::rotated(applied.data.as_ref()?, now);
+    (rotated != binding::Rotated::default()).then(|| RotationStatus {
+        trigger: rotated.trigger,
+        previous_valid_until: rotated.previous_until.map(Time),
+    })
 }
 
 fn secret_ready(credential: &SmtpCredential, judged: &Judged) -> Verdict {
@@ -100,12 +121,23 @@ async fn tell(
     verdicts: &[Verdict],
 ) {
     let recorder = &context.recorder;
-    if applied.password == Password::Generated {
-        let note = format!(
-            "made a password in Secret {}; applications have to read it anew",
-            credential.secret_name()
-        );
-        events::normal(recorder, credential, "PasswordMade", RECONCILE, &note).await;
+    let secret = credential.secret_name();
+    let made = match applied.password {
+        Password::Kept => None,
+        Password::Generated => Some((
+            "PasswordMade",
+            format!("made a password in Secret {secret}; applications have to read it anew"),
+        )),
+        Password::Rotated => Some((
+            "PasswordRotated",
+            format!(
+                "made a new password in Secret {secret}; the one before is accepted until \
+                 status.rotation.previousValidUntil, if that is there"
+            ),
+        )),
+    };
+    if let Some((reason, note)) = made {
+        events::normal(recorder, credential, reason, RECONCILE, &note).await;
     }
     events::transitions(recorder, credential, verdicts, |verdict| {
         events::unless_quiet(verdict, &QUIET)

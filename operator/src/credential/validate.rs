@@ -24,12 +24,28 @@ pub(super) fn run(credential: &SmtpCredential, seen: &Seen) -> Judged {
     let rivals = seen.rivals.iter().map(AsRef::as_ref);
     let accepted = admission::judge(credential, relay, &seen.namespaces, rivals)
         .and_then(|()| relay_is_accepted(relay))
-        .and_then(|()| relay.map_or(Ok(()), takes_passwords));
+        .and_then(|()| relay.map_or(Ok(()), takes_passwords))
+        .and_then(|()| overlap(credential));
     let endpoint = match (&accepted, relay) {
         (Ok(()), Some(relay)) => judge_secret(credential, seen, relay),
         _ => Err(Violation::new(reason::NOT_ACCEPTED, "waits for Accepted")),
     };
     Judged { accepted, endpoint }
+}
+
+fn overlap(credential: &SmtpCredential) -> Result<(), Violation> {
+    let rotation = credential.spec.rotation.as_ref();
+    let Some(text) = rotation.and_then(|rotation| rotation.overlap.as_ref()) else {
+        return Ok(());
+    };
+    text.parse::<relay_config::Duration>()
+        .map(|_| ())
+        .map_err(|error| {
+            Violation::new(
+                reason::INVALID_SPEC,
+                format!("spec.rotation.overlap: {error}"),
+            )
+        })
 }
 
 fn takes_passwords(relay: &SmtpRelay) -> Result<(), Violation> {

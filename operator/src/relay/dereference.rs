@@ -17,6 +17,7 @@ use operator_api::names::{self, RELAY_LABEL, SHARD_LABEL};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use relay_config::RelayStatus;
 
+use super::issuers::{self, Issuers};
 use super::{Key, RelayError, admin, key};
 use crate::certificates::{Authority, SecretData};
 use crate::context::Context;
@@ -35,6 +36,7 @@ pub(super) struct Found {
     pub(super) credentials: Vec<(Arc<SmtpCredential>, Option<SecretData>)>,
     /// Secrets that the spec names, by name.
     pub(super) named: BTreeMap<String, SecretData>,
+    pub(super) issuers: Issuers,
     pub(super) authority: Option<Secret>,
     pub(super) serving: Option<Secret>,
     pub(super) internal: Option<Secret>,
@@ -86,6 +88,7 @@ pub(super) async fn run(
             SmtpCredential::secret_name,
         ),
         named: named(relay, &api).await?,
+        issuers: issuers::run(relay, context, &key, now).await?,
         relay: Arc::clone(relay),
         key,
         authority,

@@ -154,6 +154,7 @@ fn files(
         domains: &domains,
         credentials: &credentials,
         secrets: &found.named,
+        issuers: &found.issuers.usable,
         tls,
         internal: &certificates.internal.data,
     })

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use operator_api::conditions::reason;
-use operator_api::{SendingDomain, SmtpCredential};
-use relay_config::{Bucket, Credential, DkimKey, Domain, bucket_of};
+use operator_api::{Sender, SendingDomain, SmtpCredential, UnauthorizedFromPolicy};
+use relay_config::{Bucket, Credential, DkimKey, Domain, Grant, bucket_of};
 
 use super::programmed::Digest;
 use super::{
@@ -81,32 +81,68 @@ pub(crate) fn build_domain(domain: &SendingDomain, keys: &SecretData) -> Option<
     (!dkim.is_empty()).then(|| Domain {
         name: admission::Attached::claim(domain),
         senders: senders(domain),
+        rewrite_from: rewrite_from(domain),
         dkim,
     })
 }
 
-fn senders(domain: &SendingDomain) -> Vec<String> {
+fn senders(domain: &SendingDomain) -> Vec<Grant> {
     let own = domain.metadata.namespace.as_deref().unwrap_or_default();
-    let Some(senders) = &domain.spec.senders else {
-        return vec![format!("{own}/*")];
+    let mut senders: Vec<Grant> = match &domain.spec.senders {
+        None => everybody_of(own)
+            .map(|identity| Grant::from(&*identity))
+            .into(),
+        Some(senders) => senders.iter().flat_map(grants).collect(),
     };
-    let mut senders: Vec<_> = senders
-        .iter()
-        .filter_map(
-            |sender| match (sender.namespace.as_str(), sender.credential.as_deref()) {
-                // Clients without authentication have no identity and only this grant.
-                ("*", None) => Some("*".to_owned()),
-                // The API server refuses it; whatever it was to mean, it grants nothing.
-                ("*", Some(_)) => None,
-                (namespace, credential) => {
-                    Some(format!("{namespace}/{}", credential.unwrap_or("*")))
-                }
-            },
-        )
-        .collect();
-    senders.sort();
+    senders.sort_by(|one, other| {
+        (&one.identity, &one.local_parts).cmp(&(&other.identity, &other.local_parts))
+    });
     senders.dedup();
     senders
+}
+
+/// All SmtpCredentials and ServiceAccounts of a namespace.
+fn everybody_of(namespace: &str) -> [String; 2] {
+    ["credential", "sa"].map(|kind| format!("{kind}:{namespace}/*"))
+}
+
+/// What one entry grants. What the API server refuses grants nothing, whatever it was to mean.
+fn grants(sender: &Sender) -> Vec<Grant> {
+    let identities = match (
+        sender.namespace.as_deref(),
+        sender.credential.as_deref(),
+        sender.service_account.as_deref(),
+        &sender.oidc,
+    ) {
+        // Clients without authentication have no identity and only this grant.
+        (Some("*"), None, None, None) => vec!["*".to_owned()],
+        (Some("*"), ..) => Vec::new(),
+        (Some(namespace), None, None, None) => everybody_of(namespace).into(),
+        (Some(namespace), Some(name), None, None) => vec![format!("credential:{namespace}/{name}")],
+        (Some(namespace), None, Some(name), None) => vec![format!("sa:{namespace}/{name}")],
+        (None, None, None, Some(oidc)) => {
+            let identity = oidc.identity.as_deref().unwrap_or("*");
+            vec![format!("oidc:{}/{identity}", oidc.issuer)]
+        }
+        _ => Vec::new(),
+    };
+    let grant = |identity| Grant {
+        identity,
+        local_parts: sender.local_parts.clone(),
+    };
+    identities.into_iter().map(grant).collect()
+}
+
+/// The address in place of an author who may not use the domain.
+fn rewrite_from(domain: &SendingDomain) -> Option<String> {
+    let unauthorized = domain.spec.unauthorized_from.as_ref()?;
+    match (unauthorized.policy, &unauthorized.local_part) {
+        (UnauthorizedFromPolicy::Rewrite, Some(local_part)) => Some(format!(
+            "{local_part}@{}",
+            admission::Attached::claim(domain)
+        )),
+        _ => None,
+    }
 }
 
 fn credentials(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Credential> {
@@ -138,7 +174,7 @@ pub(crate) fn build_credential(
     Some(Credential {
         username: credential.username(),
         identity: format!("{namespace}/{name}"),
-        verifiers: vec![binding::verifier(data)?],
+        verifiers: binding::verifiers(data)?,
     })
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
-    Admin, Authentication, CertificateFiles, Cidr, Config, Delivery, DeliveryTls, Dns, Duration,
-    Health, Listener, ListenerTls, Privacy, QueueSettings, Retry, Secret, Smarthost,
-    SmarthostAuthentication, SmarthostTls, VERSION,
+    Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Delivery,
+    DeliveryTls, Dns, Duration, Health, Listener, ListenerTls, Privacy, QueueSettings, Retry,
+    Secret, Smarthost, SmarthostAuthentication, SmarthostTls, VERSION,
 };
 
 use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation};
@@ -42,6 +42,9 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
         hostname: hostname(inputs.relay),
         listeners,
         tls: uses_tls.then(|| certificate_files(TLS_DIRECTORY)),
+        authentication: AuthenticationSettings {
+            issuers: inputs.issuers.to_vec(),
+        },
         limits: limits::build(spec.limits.as_ref())?,
         privacy: Privacy {
             hide_clients: spec.privacy.as_ref().is_some_and(|it| it.hide_clients),

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use relay_config::{Bucket, Config, DkimAlgorithm, ScramVerifier};
+use relay_config::{Bucket, Config, DkimAlgorithm, Grant, ScramVerifier};
 use serde_json::json;
 
 use super::fixtures::{credential, domain, namespaces, open, relay};
@@ -69,6 +69,7 @@ fn run(
         domains: &domains,
         credentials: &credentials,
         secrets,
+        issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
         internal: &CERTIFICATES.internal.data,
     })
@@ -154,7 +155,10 @@ fn domains_and_credentials_lie_in_their_buckets() {
     );
     let rendered = run(&relay(open()), &[&shop], &[&orders], &BTreeMap::new()).unwrap();
     let found = bucket(&rendered, "shop.example").domains.remove(0);
-    assert_eq!(found.senders, ["shop/*"]);
+    assert_eq!(
+        found.senders,
+        ["credential:shop/*", "sa:shop/*"].map(Grant::from)
+    );
     assert_eq!(found.dkim[0].selector, "mail-e1");
     assert_eq!(found.dkim[0].private_key, KEY.private);
     let found = bucket(&rendered, "shop.orders").credentials.remove(0);
@@ -269,20 +273,20 @@ fn the_older_of_two_claims_wins_unless_it_is_refused_or_about_to_go() {
     let rendered = run(&relay, &[&younger, &older], &[], &BTreeMap::new()).unwrap();
     assert_eq!(
         bucket(&rendered, "shop.example").domains[0].senders,
-        ["shop/*"]
+        ["credential:shop/*", "sa:shop/*"].map(Grant::from)
     );
     let open = self::relay(open());
     let rendered = run(&open, &[&younger, &older], &[], &BTreeMap::new()).unwrap();
     assert_eq!(
         bucket(&rendered, "shop.example").domains[0].senders,
-        ["bank/*"]
+        ["credential:bank/*", "sa:bank/*"].map(Grant::from)
     );
     let mut going = older.clone();
     going.metadata.deletion_timestamp = younger.metadata.creation_timestamp.clone();
     let rendered = run(&open, &[&younger, &going], &[], &BTreeMap::new()).unwrap();
     assert_eq!(
         bucket(&rendered, "shop.example").domains[0].senders,
-        ["shop/*"]
+        ["credential:shop/*", "sa:shop/*"].map(Grant::from)
     );
 }
 
@@ -324,6 +328,7 @@ fn what_cannot_be_used_is_left_out_and_the_others_go_on() {
             },
         ],
         secrets: &BTreeMap::new(),
+        issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
         internal: &CERTIFICATES.internal.data,
     })
@@ -353,7 +358,20 @@ fn senders_are_the_named_ones_each_once() {
     let rows = [
         (
             json!([{"namespace": "shop"}, {"namespace": "bank", "credential": "loans"}, {"namespace": "shop"}]),
-            vec!["bank/loans", "shop/*"],
+            vec!["credential:bank/loans", "credential:shop/*", "sa:shop/*"],
+        ),
+        (
+            json!([{"namespace": "shop", "serviceAccount": "web"}, {"namespace": "bank", "serviceAccount": "*"}]),
+            vec!["sa:bank/*", "sa:shop/web"],
+        ),
+        (
+            json!([{"oidc": {"issuer": "corp", "identity": "a@b.example"}}, {"oidc": {"issuer": "lab"}}]),
+            vec!["oidc:corp/a@b.example", "oidc:lab/*"],
+        ),
+        // What the API server refuses grants nothing.
+        (
+            json!([{}, {"credential": "x"}, {"namespace": "*", "serviceAccount": "x"}]),
+            vec![],
         ),
         (json!([{"namespace": "*"}]), vec!["*"]),
         (json!([{"namespace": "*", "credential": "loans"}]), vec![]),
@@ -365,9 +383,38 @@ fn senders_are_the_named_ones_each_once() {
         let rendered = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap();
         assert_eq!(
             bucket(&rendered, "shop.example").domains[0].senders,
-            expected
+            expected.into_iter().map(Grant::from).collect::<Vec<_>>()
         );
     }
+}
+
+#[test]
+fn local_parts_and_the_address_for_others_reach_the_relay() {
+    let mut shop = domain("shop", "web", 1, "shop.example");
+    shop.spec.senders = serde_json::from_value(
+        json!([{"namespace": "shop", "serviceAccount": "web", "localParts": ["orders", "billing"]}]),
+    )
+    .unwrap();
+    shop.spec.unauthorized_from =
+        serde_json::from_value(json!({"policy": "Rewrite", "localPart": "noreply"})).unwrap();
+    let found = |shop: &SendingDomain| {
+        let rendered = run(&relay(open()), &[shop], &[], &BTreeMap::new()).unwrap();
+        bucket(&rendered, "shop.example").domains.remove(0)
+    };
+    let rendered = found(&shop);
+    assert_eq!(
+        rendered.senders,
+        [Grant {
+            identity: "sa:shop/web".into(),
+            local_parts: vec!["orders".into(), "billing".into()],
+        }]
+    );
+    assert_eq!(
+        rendered.rewrite_from.as_deref(),
+        Some("noreply@shop.example")
+    );
+    shop.spec.unauthorized_from = serde_json::from_value(json!({"policy": "Reject"})).unwrap();
+    assert_eq!(found(&shop).rewrite_from, None);
 }
 
 #[test]

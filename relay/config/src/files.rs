@@ -157,7 +157,7 @@ mod tests {
             ("relay.json", MAIN),
             (
                 "buckets/07.json",
-                r#"{"domains":[{"name":"shop.example","senders":["shop/*"]}]}"#,
+                r#"{"domains":[{"name":"shop.example","senders":["sa:shop/*"]}]}"#,
             ),
         ]);
         let read = parse_files(Path::new("relay.json"), &files).unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Duration, Secret};
+use crate::{AuthenticationSettings, Cidr, Duration, Grant, Secret};
 
 mod limits;
 
@@ -30,6 +30,9 @@ pub struct Config {
     /// Certificate for listeners with TLS. Required as soon as one listener uses TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<CertificateFiles>,
+    /// Who is believed besides the credentials.
+    #[serde(default, skip_serializing_if = "AuthenticationSettings::is_empty")]
+    pub authentication: AuthenticationSettings,
     /// Bounds on what one client may ask for.
     #[serde(default)]
     pub limits: Limits,
@@ -76,8 +79,9 @@ pub struct Listener {
     /// Whether clients must authenticate.
     #[serde(default)]
     pub authentication: Authentication,
-    /// Offer `AUTH` on connections without TLS. Default false: a password in clear text is read by
-    /// whoever shares the network.
+    /// Offer `AUTH` with passwords and tokens on connections without TLS. Default false: a password
+    /// in clear text is read by whoever shares the network. SCRAM shows none and is offered on
+    /// listeners without TLS in any case.
     #[serde(default)]
     pub cleartext_authentication: bool,
     /// Client networks. With `authentication: Optional` those that may send without it; otherwise
@@ -400,10 +404,14 @@ pub struct Admin {
 pub struct Domain {
     /// Lower-case A-label form without a trailing dot. Subdomains need an entry of their own.
     pub name: String,
-    /// Who may send: credential identities `namespace/name`, `namespace/*`, or `*`. Nobody when
-    /// empty.
+    /// Who may send; nobody when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub senders: Vec<String>,
+    pub senders: Vec<Grant>,
+    /// Address of this domain that takes the place of a header `From` that its sender may not use;
+    /// the original goes into `Reply-To` if there is none. Without it such a message is refused.
+    /// Only for senders whose envelope sender is of this domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite_from: Option<String>,
     /// Every key signs every message of the domain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dkim: Vec<DkimKey>,
@@ -436,7 +444,7 @@ pub enum DkimAlgorithm {
 pub struct Credential {
     /// User name of `AUTH`, case-sensitive, unique in the relay.
     pub username: String,
-    /// Identity that grants name: `namespace/name` of the `SmtpCredential`.
+    /// Identity: `namespace/name` of the `SmtpCredential`. Grants name it `credential:namespace/name`.
     pub identity: String,
     /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`; several while a password is
     /// being rotated.

@@ -27,11 +27,12 @@ impl Config {
         for (index, smarthost) in self.delivery.smarthosts.iter().enumerate() {
             validate_smarthost(&format!("delivery.smarthosts[{index}]"), smarthost)?;
         }
+        self.authentication.validate()?;
         self.validate_domains()?;
         self.validate_credentials()
     }
 
-    /// The PEM files that the configuration names, each once, in a fixed order.
+    /// The PEM and JSON files that the configuration names, each once, in a fixed order.
     pub fn pem_files(&self) -> BTreeSet<PathBuf> {
         let listeners = self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
         let admin = self.admin.iter().flat_map(|admin| {
@@ -46,7 +47,17 @@ impl Config {
             .smarthosts
             .iter()
             .filter_map(|host| host.certificate_authorities.as_ref());
-        listeners.chain(admin).chain(smarthosts).cloned().collect()
+        let keys = self
+            .authentication
+            .issuers
+            .iter()
+            .filter_map(|issuer| issuer.jwks_file.as_ref());
+        listeners
+            .chain(admin)
+            .chain(smarthosts)
+            .chain(keys)
+            .cloned()
+            .collect()
     }
 
     fn validate_listeners(&self) -> Result<(), ConfigError> {
@@ -244,6 +255,23 @@ fn validate_domain(domain: &Domain) -> Result<(), ConfigError> {
             "has upper-case letters; write it in lower case".into(),
         );
     }
+    for grant in &domain.senders {
+        if let Err(message) = grant.check() {
+            return invalid(format!("{field}.senders"), message);
+        }
+    }
+    if let Some(address) = &domain.rewrite_from {
+        let at = format!("@{}", domain.name);
+        let local = address.strip_suffix(&at).unwrap_or_default();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+=".contains(&byte);
+        let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
+        if local.is_empty() || dots || !local.bytes().all(plain) {
+            return invalid(
+                format!("{field}.rewriteFrom"),
+                format!("{address:?} is not a plain address of this domain; write name{at}"),
+            );
+        }
+    }
     for key in &domain.dkim {
         host_name(&format!("{field}.dkim.selector"), &key.selector)?;
     }
@@ -292,7 +320,7 @@ fn host_name(field: &str, name: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn invalid(field: impl Into<String>, message: String) -> Result<(), ConfigError> {
+pub(crate) fn invalid(field: impl Into<String>, message: String) -> Result<(), ConfigError> {
     Err(ConfigError::Invalid {
         field: field.into(),
         message,

@@ -59,6 +59,26 @@ impl ScramVerifier {
         }
     }
 
+    /// Salt that the keys were made with.
+    pub fn salt(&self) -> &[u8] {
+        &self.salt
+    }
+
+    /// Iterations that the keys were made with.
+    pub fn iterations(&self) -> u32 {
+        self.iterations.get()
+    }
+
+    /// `StoredKey`, by which a client's proof is checked.
+    pub fn stored_key(&self) -> [u8; 32] {
+        self.stored_key
+    }
+
+    /// `ServerKey`, by which the server proves that it knows the user.
+    pub fn server_key(&self) -> [u8; 32] {
+        self.server_key
+    }
+
     /// Whether `password` is the one that this was made of; compared in constant time.
     pub fn matches(&self, password: &str) -> bool {
         let salted = salted_password(password, &self.salt, self.iterations);

@@ -18,6 +18,7 @@ use crate::chunking::Chunks;
 use crate::data::DataDecoder;
 
 mod answer;
+mod authentication;
 mod chunks;
 mod commands;
 mod content;
@@ -29,10 +30,14 @@ mod transaction;
 pub use answer::Answer;
 pub use interface::{Event, HoldLimit, LoginPolicy, LoginVerdict, Message, Refusal, Settings};
 pub use line::LONGEST_LINE;
-pub use login::{Login, Password};
+pub use login::{
+    ChannelBindings, Login, Password, ScramChallenge, ScramFault, ScramKey, ScramLogin, ScramStart,
+    Token, TokenLogin,
+};
 
+use authentication::Owed;
 use chunks::Chunk;
-use login::{Exchange, Step};
+use login::Exchange;
 use transaction::Transaction;
 
 /// Faulty commands in a row of messages before 421: a client that cannot speak SMTP, or one that
@@ -55,6 +60,8 @@ pub struct Server {
     client: Option<Client>,
     tls: bool,
     logged_in: bool,
+    bindings: ChannelBindings,
+    owed: Owed,
     transaction: Option<Transaction>,
     /// `MAIL` was refused, so that what a client pipelined after it is no fault of its own.
     mail_refused: bool,
@@ -122,6 +129,8 @@ impl Server {
             state: State::Command,
             client: None,
             logged_in: false,
+            bindings: ChannelBindings::default(),
+            owed: Owed::Nothing,
             transaction: None,
             mail_refused: false,
             faults: 0,
@@ -246,35 +255,6 @@ impl Server {
         }
     }
 
-    /// Answers [`Event::Login`].
-    pub fn answer_login(&mut self, verdict: LoginVerdict) {
-        if !matches!(self.state, State::Waiting) {
-            return;
-        }
-        self.state = State::Command;
-        match verdict {
-            LoginVerdict::Granted => {
-                self.logged_in = true;
-                self.login_failures = 0;
-                self.say(235, "2.7.0", "authentication succeeded");
-            }
-            LoginVerdict::Unavailable => {
-                self.say(
-                    454,
-                    "4.7.0",
-                    "the password cannot be checked now; try again later",
-                );
-            }
-            LoginVerdict::Denied => {
-                self.login_failed(&Answer::fixed(
-                    535,
-                    "5.7.8",
-                    "the user name or the password is wrong",
-                ));
-            }
-        }
-    }
-
     /// Answers [`Event::Mail`]: opens the transaction or says why not.
     pub fn answer_mail(&mut self, verdict: Result<(), Answer>) {
         if !matches!(self.state, State::Waiting) {
@@ -330,36 +310,6 @@ impl Server {
             State::Login(exchange) => self.login_step(login::resume(exchange, line)),
             _ => self.read_command(line, more_follows),
         }
-    }
-
-    fn login_step(&mut self, step: Step) -> Option<Event> {
-        match step {
-            Step::Challenge(challenge, exchange) => {
-                self.state = State::Login(exchange);
-                self.output.put_slice(b"334 ");
-                self.output.put_slice(challenge.as_bytes());
-                self.output.put_slice(b"\r\n");
-                None
-            }
-            Step::Done(login) => {
-                self.state = State::Waiting;
-                Some(Event::Login(login))
-            }
-            Step::Failed(answer) if answer.code() == 535 => self.login_failed(&answer),
-            Step::Failed(answer) => self.fault(&answer),
-        }
-    }
-
-    fn login_failed(&mut self, answer: &Answer) -> Option<Event> {
-        self.login_failures += 1;
-        if self.login_failures < MOST_LOGIN_FAILURES {
-            answer.write(&mut self.output);
-            return None;
-        }
-        Some(self.break_off(
-            Refusal::TooManyLogins,
-            &Answer::fixed(421, "4.7.0", "too many failed logins; closing"),
-        ))
     }
 
     /// Replies to a faulty command, and ends a session that has too many.

@@ -1,4 +1,4 @@
-//! What passwords have been proven: a bounded memory that forgets what was not asked for lately.
+//! What passwords and tokens have been proven: a bounded memory that forgets what was not asked for lately.
 //!
 //! Two generations in place of a list ordered by use: when the young one is full it becomes the
 //! old one, and what is asked for in the old one moves to the young one.
@@ -6,36 +6,42 @@
 use std::collections::HashMap;
 use std::mem;
 
-use relay_config::ScramVerifier;
-
-/// Keyed hash of a user name and a password.
+/// Keyed hash of a user name and a password, or of a token.
 pub(super) type Tag = [u8; 32];
 
 /// Entries of one generation; there are two.
 const GENERATION: usize = 4096;
 
-#[derive(Default)]
-pub(super) struct Proven {
-    young: HashMap<Tag, ScramVerifier>,
-    old: HashMap<Tag, ScramVerifier>,
+pub(super) struct Proven<V> {
+    young: HashMap<Tag, V>,
+    old: HashMap<Tag, V>,
 }
 
-impl Proven {
-    /// The verifier that the password was proven by.
-    pub(super) fn get(&mut self, tag: &Tag) -> Option<ScramVerifier> {
-        if let Some(verifier) = self.young.get(tag) {
-            return Some(verifier.clone());
+impl<V> Default for Proven<V> {
+    fn default() -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
         }
-        let verifier = self.old.remove(tag)?;
-        self.insert(*tag, verifier.clone());
-        Some(verifier)
+    }
+}
+
+impl<V: Clone> Proven<V> {
+    /// What it was proven by.
+    pub(super) fn get(&mut self, tag: &Tag) -> Option<V> {
+        if let Some(value) = self.young.get(tag) {
+            return Some(value.clone());
+        }
+        let value = self.old.remove(tag)?;
+        self.insert(*tag, value.clone());
+        Some(value)
     }
 
-    pub(super) fn insert(&mut self, tag: Tag, verifier: ScramVerifier) {
+    pub(super) fn insert(&mut self, tag: Tag, value: V) {
         if self.young.len() >= GENERATION {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(tag, verifier);
+        self.young.insert(tag, value);
     }
 }
 
@@ -51,10 +57,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_is_forgotten() {
-        let verifier = ScramVerifier::derive("otter", b"salt", 4096);
         let mut proven = Proven::default();
         for number in 0..GENERATION * 4 {
-            proven.insert(tag(number), verifier.clone());
+            proven.insert(tag(number), number);
             assert!(proven.get(&tag(0)).is_some());
             assert!(proven.young.len() + proven.old.len() <= 2 * GENERATION);
         }

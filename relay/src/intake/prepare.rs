@@ -12,7 +12,7 @@ use relay_smtp::server::{Answer, Message};
 use crate::edit::{self, Edit};
 use crate::fields::{self, Header, HeaderFault};
 use crate::mime::{self, Need, Obstacle};
-use crate::policy::{self, Denial, Request};
+use crate::policy::{self, Denial, Permit, Request};
 use crate::snapshot::SendingDomain;
 
 use super::trace::{self, Origin, Stamp};
@@ -49,12 +49,20 @@ pub(super) fn prepare(
     let header = fields::parse(octets).map_err(header_denial)?;
     judge_hops(&header, octets, stamp.hostname)?;
     let authors = authors(&header, octets)?;
+    let author = sole(&header, octets, "Sender")?;
+    let mut resent = every(&header, octets, "Resent-From")?;
+    resent.extend(every(&header, octets, "Resent-Sender")?);
     let request = Request {
         identity: origin.identity.as_deref(),
         sender: message.sender.as_ref(),
         from: &authors,
+        author: author.as_ref(),
+        resent: &resent,
     };
-    let domain = policy::decide(domains, request)?;
+    let Permit {
+        domain,
+        rewrite_from,
+    } = policy::decide(domains, request)?;
     let mut added = String::with_capacity(512);
     trace::received(&mut added, origin, stamp, &message.recipients);
     if count(&header, octets, "Date") == 0 {
@@ -63,9 +71,12 @@ pub(super) fn prepare(
     if count(&header, octets, "Message-ID") == 0 {
         trace::message_id_field(&mut added, stamp.id, &domain.name);
     }
+    if let Some(address) = &rewrite_from {
+        put_author(&mut added, address, &header, octets);
+    }
     Ok(Draft {
         added: Bytes::from(added),
-        edits: edits(&header, octets, stamp),
+        edits: edits(&header, octets, stamp, rewrite_from.is_some()),
         need: need(message),
         domain,
         parent: header
@@ -74,6 +85,24 @@ pub(super) fn prepare(
             .find(|field| field.is(octets, "traceparent"))
             .and_then(|field| joined::parse(field.value(octets))),
     })
+}
+
+/// The author in place of the message's own, which answers still reach.
+fn put_author(added: &mut String, address: &Address, header: &Header, octets: &[u8]) {
+    added.push_str("From: ");
+    added.push_str(address.as_str());
+    added.push_str("\r\n");
+    if count(header, octets, "Reply-To") > 0 {
+        return;
+    }
+    let mut fields = header.fields.iter();
+    let original = fields.find(|field| field.is(octets, "From"));
+    // It was read before, so that nothing but addresses stands in it.
+    if let Some(original) = original.and_then(|field| str::from_utf8(field.value(octets)).ok()) {
+        added.push_str("Reply-To: ");
+        added.push_str(original.trim());
+        added.push_str("\r\n");
+    }
 }
 
 impl Draft {
@@ -88,21 +117,24 @@ impl Draft {
     }
 }
 
-/// Cases L1 to L3: whoever breaks a line later breaks the signature with it.
+/// Cases L1 to L3: whoever breaks a line later breaks the signature with it. What came as `BINARYMIME`
+/// becomes text, since few servers on the way take anything else (RFC 3030 section 3).
 fn need(message: &Message) -> Option<Need> {
+    if message.binary {
+        return Some(Need::Text);
+    }
     (message.longest_line > mime::LONGEST_LINE).then_some(Need::Lines)
 }
 
 /// The refusal of a message that does not fit and cannot be made to.
 pub(super) fn unconvertible(message: &Message, obstacle: &Obstacle) -> Denial {
-    let (reason, cause) = (
-        "line_too_long",
-        format!(
-            "a line has {} octets and mail allows {}",
-            message.longest_line,
-            mime::LONGEST_LINE
-        ),
-    );
+    let (reason, cause) = if message.longest_line > mime::LONGEST_LINE {
+        let (length, limit) = (message.longest_line, mime::LONGEST_LINE);
+        let cause = format!("a line has {length} octets and mail allows {limit}");
+        ("line_too_long", cause)
+    } else {
+        ("binary", "the message has octets that are no text".into())
+    };
     let text = format!(
         "{cause}, and the relay cannot encode it anew: {obstacle}; encode the part as quoted-printable or base64 before it is signed or sent, and fold long header fields"
     );
@@ -110,14 +142,18 @@ pub(super) fn unconvertible(message: &Message, obstacle: &Obstacle) -> Denial {
 }
 
 /// What changes in the header of every message. Case R50: who else got it is nobody's business.
-fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>) -> Vec<Edit> {
+/// `From` and `Sender` go when another author was put in their place.
+fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>, without_author: bool) -> Vec<Edit> {
     let mut edits: Vec<Edit> = header
         .fields
         .iter()
         .filter_map(|field| {
             let is = |name: &str| field.is(octets, name);
             let whole = field.whole.clone();
-            if is("Bcc") || is("Resent-Bcc") || (stamp.hide_clients && is("X-Originating-IP")) {
+            let blind = is("Bcc") || is("Resent-Bcc");
+            let replaced = without_author && (is("From") || is("Sender"));
+            let revealing = stamp.hide_clients && is("X-Originating-IP");
+            if blind || replaced || revealing {
                 return Some(Edit::remove(whole));
             }
             let hop = stamp.hide_clients && is("Received");
@@ -185,6 +221,33 @@ fn authors(header: &Header, octets: &[u8]) -> Result<Vec<Address>, Denial> {
             format!("the From header cannot be read: {fault}"),
         )
     })
+}
+
+/// All addresses of all fields of a name.
+fn every(header: &Header, octets: &[u8], name: &str) -> Result<Vec<Address>, Denial> {
+    let mut all = Vec::new();
+    for field in header.fields.iter().filter(|field| field.is(octets, name)) {
+        let addresses = authors::parse(field.value(octets)).map_err(|fault| {
+            denial(
+                "from_malformed",
+                format!("the {name} header cannot be read: {fault}"),
+            )
+        })?;
+        all.extend(addresses);
+    }
+    Ok(all)
+}
+
+/// The one address of a field of which there is at most one.
+fn sole(header: &Header, octets: &[u8], name: &str) -> Result<Option<Address>, Denial> {
+    let mut all = every(header, octets, name)?;
+    if all.len() > 1 || count(header, octets, name) > 1 {
+        return Err(denial(
+            "from_malformed",
+            format!("the {name} header must stand once and name one address"),
+        ));
+    }
+    Ok(all.pop())
 }
 
 fn header_denial(fault: HeaderFault) -> Denial {

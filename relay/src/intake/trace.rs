@@ -150,7 +150,7 @@ mod tests {
             peer: "[::ffff:192.0.2.7]:4711".parse().unwrap(),
             client_name: "app.shop.svc".into(),
             protocol: "ESMTPSA",
-            identity: Some("shop/checkout".into()),
+            identity: Some("credential:shop/checkout".into()),
             tls: Some("TLSv1.3 TLS13_AES_256_GCM_SHA384".into()),
         }
     }

@@ -1,18 +1,13 @@
 //! What a session does with each event of the state machine.
 
-use std::time::Duration;
-
 use relay_smtp::Address;
-use relay_smtp::server::{Answer, Event, Login, LoginVerdict, Message, Refusal};
+use relay_smtp::server::{Answer, Event, Message, Refusal};
 
-use crate::authentication::Verdict;
 use crate::intake::{self, Origin};
-use crate::policy::{self, Denial};
+use crate::policy;
 
 use super::{Identified, NO_MEMORY, Session};
 
-/// A failed login costs a guesser this long.
-const FAILED_LOGIN_PAUSE: Duration = Duration::from_secs(1);
 /// Octets set aside for a message when its data begins; the rest as it arrives, since an announced
 /// size costs the client nothing.
 const FIRST_ROOM: u64 = 64 * 1024;
@@ -28,17 +23,6 @@ pub(super) enum Step {
     Close,
 }
 
-const TOO_MANY_SESSIONS: Answer = Answer::fixed(
-    421,
-    "4.7.0",
-    "too many sessions are authenticated as you; close some, or reuse them",
-);
-const CREDENTIAL_GONE: Answer = Answer::fixed(
-    530,
-    "5.7.0",
-    "the credential of this session is no longer valid; connect and authenticate again",
-);
-
 impl Session {
     /// Works through the input until the driver has something to do.
     pub(super) async fn work(&mut self) -> Step {
@@ -48,9 +32,17 @@ impl Session {
                 Event::StartTls => return Step::StartTls,
                 Event::Close => return Step::Close,
                 Event::Login(login) => self.log_in(login).await,
+                Event::Token(login) => {
+                    self.log_in_by_token(login.mechanism, &login.username, &login.token)
+                        .await;
+                }
+                Event::Scram(start) => self.challenge(&start),
+                Event::ScramDone(login) => self.log_in_by_scram(login).await,
                 Event::Mail(sender) => {
-                    let verdict = self.judge_sender(sender.as_ref());
-                    self.server.answer_mail(verdict);
+                    if !self.end_if_lapsed() {
+                        let verdict = self.judge_sender(sender.as_ref());
+                        self.server.answer_mail(verdict);
+                    }
                 }
                 Event::Data { size } => {
                     let verdict = self.make_room(size);
@@ -68,81 +60,10 @@ impl Session {
         Step::Read
     }
 
-    async fn log_in(&mut self, login: Login) {
-        let context = &self.inbound.context;
-        let snapshot = context.snapshot.load_full();
-        let verdict = self
-            .inbound
-            .authenticator
-            .check(&snapshot.credentials, &login)
-            .await;
-        match verdict {
-            Verdict::Granted(identity) => {
-                context.metrics.authentication(login.mechanism, "ok");
-                tracing::debug!(identity, mechanism = login.mechanism, "authenticated");
-                self.admit(login.username, identity);
-            }
-            Verdict::Denied => {
-                context.metrics.authentication(login.mechanism, "denied");
-                tracing::info!(
-                    username = login.username,
-                    mechanism = login.mechanism,
-                    listener = self.listener.name,
-                    peer = %self.peer,
-                    "authentication refused"
-                );
-                tokio::time::sleep(FAILED_LOGIN_PAUSE).await;
-                self.server.answer_login(LoginVerdict::Denied);
-            }
-            Verdict::Unavailable => {
-                context
-                    .metrics
-                    .authentication(login.mechanism, "unavailable");
-                tracing::warn!(peer = %self.peer, "a password could not be checked in time");
-                self.server.answer_login(LoginVerdict::Unavailable);
-            }
-        }
-    }
-
-    /// Makes the session one of the identity's, unless it has too many.
-    fn admit(&mut self, username: String, identity: String) {
-        let most = self.limits.connections_per_identity;
-        let Some(claim) = self.inbound.identities.claim(identity.clone(), most) else {
-            self.inbound.context.metrics.refused("identity_sessions");
-            tracing::info!(
-                identity,
-                most,
-                listener = self.listener.name,
-                peer = %self.peer,
-                "the identity has too many sessions"
-            );
-            return self.server.end(&TOO_MANY_SESSIONS);
-        };
-        self.login = Some(Identified {
-            username,
-            identity,
-            _claim: claim,
-        });
-        self.server.answer_login(LoginVerdict::Granted);
-    }
-
     /// Early word on `MAIL`, before a large message has been sent for nothing.
     fn judge_sender(&self, sender: Option<&Address>) -> Result<(), Answer> {
         let snapshot = self.inbound.context.snapshot.load();
-        let still_valid = self.login.as_ref().is_none_or(|login| {
-            snapshot
-                .credentials
-                .get(&login.username)
-                .is_some_and(|credential| credential.identity == login.identity)
-        });
-        let verdict = if still_valid {
-            policy::decide_sender(&snapshot.domains, self.identity(), sender)
-        } else {
-            Err(Denial {
-                reason: "credential_gone",
-                answer: CREDENTIAL_GONE,
-            })
-        };
+        let verdict = policy::decide_sender(&snapshot.domains, self.identity(), sender);
         verdict.map_err(|denial| {
             self.inbound.context.metrics.refused(denial.reason);
             tracing::info!(
@@ -169,6 +90,10 @@ impl Session {
     }
 
     async fn take(&mut self, message: Message) {
+        // The data may have taken its time.
+        if self.end_if_revoked() {
+            return;
+        }
         let origin = Origin {
             listener: self.listener.name.clone(),
             peer: self.peer,
@@ -196,7 +121,7 @@ impl Session {
         );
     }
 
-    fn identity(&self) -> Option<&str> {
-        self.login.as_ref().map(|login| login.identity.as_str())
+    pub(super) fn identity(&self) -> Option<&str> {
+        self.login.as_ref().map(Identified::name)
     }
 }

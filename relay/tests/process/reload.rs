@@ -59,7 +59,9 @@ fn a_new_domain_and_a_changed_credential_are_in_force_within_seconds() {
 
     let accepted = plain.say("MAIL FROM:<a@new.example>");
     assert!(accepted.starts_with("250"), "{accepted}");
-    alive(&mut open);
+    // Logged in by a password that is one no more.
+    let ended = open.command(Noop).unwrap_err();
+    assert_eq!(ended.status().map(u16::from), Some(421), "{ended}");
     let address = relay.submission();
     let (code, _) = send(
         &billing(address, &setup.authority),

@@ -1,7 +1,7 @@
 //! The conditions of a relay, each the first failing check of a list. Pure.
 
 use operator_api::conditions::{self as types, reason};
-use operator_api::{ShardPhase, ShardStatus, Storage};
+use operator_api::{Authentication, ShardPhase, ShardStatus, Storage};
 
 use crate::conditions::Verdict;
 use crate::relay::dereference::Found;
@@ -25,10 +25,11 @@ pub(super) struct Seen<'a> {
 pub(super) fn all(seen: &Seen<'_>) -> Vec<Verdict> {
     let accepted = accepted(seen);
     let tls = tls_ready(seen);
+    let issuers = issuers_ready(seen);
     let durable = queue_durable(seen);
     let programmed = programmed(seen, &[&accepted, &tls]);
     let ready = ready(seen, &[&accepted, &tls, &programmed]);
-    vec![accepted, tls, durable, programmed, ready]
+    vec![accepted, tls, issuers, durable, programmed, ready]
 }
 
 fn accepted(seen: &Seen<'_>) -> Verdict {
@@ -37,8 +38,68 @@ fn accepted(seen: &Seen<'_>) -> Verdict {
         Some(violation) if seen.tls.violation() != Some(violation) => {
             Verdict::violated(types::ACCEPTED, violation)
         }
-        _ => Verdict::yes(types::ACCEPTED, reason::ACCEPTED, "the spec can be used"),
+        _ => match open_access(seen) {
+            None => Verdict::yes(types::ACCEPTED, reason::ACCEPTED, "the spec can be used"),
+            Some(message) => Verdict::yes(types::ACCEPTED, reason::OPEN_ACCESS, message),
+        },
     }
+}
+
+/// Who can send without proving who it is; stands as long as the listener does.
+fn open_access(seen: &Seen<'_>) -> Option<String> {
+    let spec = &seen.found.relay.spec;
+    let cidrs = spec.client_cidrs();
+    let open: Vec<String> = spec
+        .listeners()
+        .into_iter()
+        .filter(|listener| match listener.authentication {
+            Authentication::None => true,
+            Authentication::Optional => !cidrs.is_empty(),
+            Authentication::Required => false,
+        })
+        .map(|listener| listener.name)
+        .collect();
+    (!open.is_empty()).then(|| {
+        format!(
+            "the spec can be used, but anybody in {} can send by {} without authentication, as any \
+             domain that grants namespace \"*\"; set authentication: Required where clients can \
+             log in",
+            cidrs.join(", "),
+            open.join(", ")
+        )
+    })
+}
+
+/// Keys of token issuers. Clients with a password do not need them.
+fn issuers_ready(seen: &Seen<'_>) -> Verdict {
+    let issuers = &seen.found.issuers;
+    if !issuers.faults.is_empty() {
+        return Verdict::no(
+            types::ISSUERS_READY,
+            reason::ISSUER_UNAVAILABLE,
+            format!(
+                "keys that were known stay in force, but could not be refreshed: {}",
+                issuers.faults.join("; ")
+            ),
+        );
+    }
+    let names: Vec<&str> = issuers
+        .usable
+        .iter()
+        .map(|issuer| issuer.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return Verdict::yes(
+            types::ISSUERS_READY,
+            reason::TOKENS_NOT_USED,
+            "no tokens are accepted",
+        );
+    }
+    Verdict::yes(
+        types::ISSUERS_READY,
+        reason::KEYS_KNOWN,
+        format!("tokens of {} are accepted", names.join(", ")),
+    )
 }
 
 fn tls_ready(seen: &Seen<'_>) -> Verdict {

@@ -6,7 +6,7 @@ use crate::command::{Command, CommandError, Mail, Recipient, needs_smtputf8};
 use crate::options::{Hold, RecipientOptions, date_time};
 
 use super::transaction::Transaction;
-use super::{Answer, Client, Event, LoginPolicy, Refusal, Server, State, answer, login};
+use super::{Answer, Client, Event, LoginPolicy, Refusal, Server, State, answer};
 
 /// Refused recipients of one transaction before 421, as a multiple of the most that it may have.
 const MOST_REFUSED: usize = 10;
@@ -16,7 +16,7 @@ const ORIGINAL_OCTETS: usize = 64;
 /// Octets below which a chunk is worth no more than a command.
 const SMALL_CHUNK: u64 = 512;
 
-const GREET_FIRST: Answer = Answer::fixed(503, "5.5.1", "say EHLO first");
+pub(super) const GREET_FIRST: Answer = Answer::fixed(503, "5.5.1", "say EHLO first");
 pub(super) const NO_RECIPIENT: Answer = Answer::fixed(503, "5.5.1", "no recipient was accepted");
 const NO_MAIL: Answer = Answer::fixed(503, "5.5.1", "give MAIL first");
 const AFTER_REFUSED_MAIL: Answer = Answer::fixed(
@@ -146,7 +146,7 @@ impl Server {
 
     /// The lines of the reply to `EHLO` after the first.
     fn offer(&mut self) {
-        let login = self.offers_login() && !self.logged_in;
+        let login = (self.offers_login() && !self.logged_in).then(|| self.mechanisms());
         let settings = &self.settings;
         let output = &mut self.output;
         let mut line = |text: &str| {
@@ -159,8 +159,8 @@ impl Server {
         if settings.start_tls && !self.tls {
             line("STARTTLS");
         }
-        if login {
-            line("AUTH PLAIN LOGIN");
+        if let Some(mechanisms) = &login {
+            line(&format!("AUTH {mechanisms}"));
         }
         line("ENHANCEDSTATUSCODES");
         line("8BITMIME");
@@ -181,10 +181,6 @@ impl Server {
         }
         line(&format!("LIMITS RCPTMAX={}", settings.recipients));
         output.put_slice(b"250 SMTPUTF8\r\n");
-    }
-
-    fn offers_login(&self) -> bool {
-        self.settings.login != LoginPolicy::None && (self.tls || self.settings.login_without_tls)
     }
 
     fn mail(&mut self, mail: Mail) -> Option<Event> {
@@ -261,8 +257,10 @@ impl Server {
     }
 
     fn how_to_log_in(&self) -> &'static str {
-        if self.offers_login() {
+        if self.circumstances().confidential {
             "authentication is required; use AUTH"
+        } else if self.offers_login() {
+            "authentication is required; use AUTH SCRAM-SHA-256, or use a port with TLS"
         } else if self.settings.start_tls {
             "authentication is required; use STARTTLS, then AUTH"
         } else {
@@ -363,38 +361,6 @@ impl Server {
         } else {
             (NO_MAIL, true)
         }
-    }
-
-    fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Option<Event> {
-        if self.client.is_none() {
-            return self.fault(&GREET_FIRST);
-        }
-        if self.logged_in {
-            return self.fault(&Answer::fixed(503, "5.5.1", "already authenticated"));
-        }
-        if self.transaction.is_some() {
-            return self.fault(&Answer::fixed(
-                503,
-                "5.5.1",
-                "AUTH cannot come within a transaction; give RSET first",
-            ));
-        }
-        if self.settings.login == LoginPolicy::None {
-            return self.fault(&Answer::fixed(
-                503,
-                "5.5.1",
-                "AUTH is not offered on this port",
-            ));
-        }
-        if !self.offers_login() {
-            return self.fault(&Answer::fixed(
-                538,
-                "5.7.11",
-                "a password needs an encrypted connection; use STARTTLS or a port with TLS first",
-            ));
-        }
-        let step = login::start(mechanism, initial);
-        self.login_step(step)
     }
 
     fn start_tls(&mut self, more_follows: bool) -> Option<Event> {

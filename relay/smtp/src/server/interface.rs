@@ -8,7 +8,8 @@ use crate::address::Address;
 use crate::command::Syntax;
 use crate::options::{MailOptions, RecipientOptions};
 
-use super::login::Login;
+use super::answer::Answer;
+use super::login::{Login, ScramLogin, ScramStart, TokenLogin};
 
 /// Whether clients log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,10 @@ pub struct Settings {
     pub implicit_tls: bool,
     /// Whether clients log in.
     pub login: LoginPolicy,
-    /// Offer `AUTH` without TLS.
+    /// Offer `AUTH` with passwords and tokens without TLS.
     pub login_without_tls: bool,
+    /// Offer the mechanisms for tokens.
+    pub tokens: bool,
     /// Offer `BINARYMIME` (RFC 3030 section 3): the caller can make any octets deliverable.
     pub binary_mime: bool,
     /// How `MAIL` and `RCPT` are read.
@@ -69,6 +72,7 @@ impl Default for Settings {
             implicit_tls: false,
             login: LoginPolicy::None,
             login_without_tls: false,
+            tokens: false,
             binary_mime: false,
             syntax: Syntax::Lenient,
             hold: None,
@@ -94,6 +98,13 @@ pub enum Event {
     Flush,
     /// Check a password; owes [`Server::answer_login`](super::Server::answer_login).
     Login(Login),
+    /// Check a token; owes [`Server::answer_login`](super::Server::answer_login).
+    Token(TokenLogin),
+    /// Look the keys of a user name up, or make some up; owes
+    /// [`Server::answer_scram`](super::Server::answer_scram).
+    Scram(ScramStart),
+    /// A SCRAM exchange came to its end; owes [`Server::answer_login`](super::Server::answer_login).
+    ScramDone(ScramLogin),
     /// `MAIL` with this sender is well-formed; owes [`Server::answer_mail`](super::Server::answer_mail).
     Mail(Option<Address>),
     /// Somebody wants to send data, by `DATA` or a first `BDAT`, of so many octets if announced; owes [`Server::answer_data`](super::Server::answer_data).
@@ -181,12 +192,14 @@ pub struct Message {
 }
 
 /// What became of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginVerdict {
     /// The client is who it says.
     Granted,
     /// It is not, or nobody is called that.
     Denied,
+    /// It is not, for a reason that may be told; the reply has code 535.
+    Refused(Answer),
     /// It could not be checked now.
     Unavailable,
 }

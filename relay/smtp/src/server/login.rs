@@ -1,11 +1,26 @@
-//! `AUTH PLAIN` (RFC 4616) and `AUTH LOGIN` (its Internet-Draft, as clients speak it) over RFC 4954.
+//! The mechanisms of `AUTH` (RFC 4954): `PLAIN` (RFC 4616) and `LOGIN` (its Internet-Draft, as
+//! clients speak it) here; [`bearer`] holds the token mechanisms and [`scram`] the challenge and
+//! response that shows no password.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::answer::Answer;
+
+pub(super) mod bearer;
+pub(super) mod mechanism;
+pub(super) mod scram;
+#[cfg(test)]
+mod tests;
+
+pub use bearer::{Token, TokenLogin};
+pub use scram::{ChannelBindings, ScramChallenge, ScramFault, ScramKey, ScramLogin, ScramStart};
+
+use mechanism::Mechanism;
+use scram::Scram;
 
 /// A password as the client sent it. Never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,15 +55,29 @@ pub struct Login {
 pub(super) enum Exchange {
     Plain,
     LoginUsername,
-    LoginPassword { username: String },
+    LoginPassword {
+        username: String,
+    },
+    /// A token mechanism, before its one message.
+    Bearer(Mechanism),
+    /// The client was told in a challenge why its token was refused; whatever it says, this is the
+    /// reply (RFC 7628 section 3.2.3).
+    BearerRefused(Answer),
+    Scram(Scram),
 }
 
 /// What an exchange does next.
 pub(super) enum Step {
     /// Send this challenge (base 64) and wait.
-    Challenge(&'static str, Exchange),
+    Challenge(Cow<'static, str>, Exchange),
     /// The client has said all.
     Done(Login),
+    /// The client has shown a token.
+    Token(TokenLogin),
+    /// The keys of a user name are needed.
+    Scram(ScramStart, Scram),
+    /// A SCRAM exchange has come to its end, good or bad.
+    ScramDone(ScramLogin),
     /// The exchange is over.
     Failed(Answer),
 }
@@ -64,24 +93,27 @@ const OTHER_IDENTITY: Answer = Answer::fixed(
     "5.7.8",
     "nobody may act for another identity; leave the authorisation identity empty",
 );
-const UNKNOWN_MECHANISM: Answer = Answer::fixed(
-    504,
-    "5.5.4",
-    "this mechanism is not offered; use PLAIN or LOGIN",
-);
-
-/// Begins an exchange. `initial` is the initial response, `=` for an empty one.
-pub(super) fn start(mechanism: &str, initial: Option<&str>) -> Step {
-    let (challenge, exchange) = if mechanism.eq_ignore_ascii_case("PLAIN") {
-        ("", Exchange::Plain)
-    } else if mechanism.eq_ignore_ascii_case("LOGIN") {
+/// Begins an exchange of a mechanism that is offered. `initial` is the initial response, `=` for an
+/// empty one. `bindings` are of the connection; `binding_offered` tells whether the client was told
+/// of them.
+pub(super) fn start(
+    mechanism: Mechanism,
+    initial: Option<&str>,
+    bindings: &ChannelBindings,
+    binding_offered: bool,
+) -> Step {
+    let (challenge, exchange) = match mechanism {
+        Mechanism::Plain => ("", Exchange::Plain),
         // "Username:"
-        ("VXNlcm5hbWU6", Exchange::LoginUsername)
-    } else {
-        return Step::Failed(UNKNOWN_MECHANISM);
+        Mechanism::Login => ("VXNlcm5hbWU6", Exchange::LoginUsername),
+        Mechanism::OauthBearer | Mechanism::Xoauth2 => ("", Exchange::Bearer(mechanism)),
+        Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
+            let scram = Scram::new(mechanism, bindings.clone(), binding_offered);
+            ("", Exchange::Scram(scram))
+        }
     };
     match initial {
-        None => Step::Challenge(challenge, exchange),
+        None => Step::Challenge(challenge.into(), exchange),
         Some("=") => respond(exchange, b""),
         Some(initial) => resume(exchange, initial.as_bytes()),
     }
@@ -89,6 +121,9 @@ pub(super) fn start(mechanism: &str, initial: Option<&str>) -> Step {
 
 /// Goes on with the client's line, without its CRLF.
 pub(super) fn resume(exchange: Exchange, line: &[u8]) -> Step {
+    if let Exchange::BearerRefused(answer) = exchange {
+        return Step::Failed(answer);
+    }
     if line == b"*" {
         return Step::Failed(CANCELLED);
     }
@@ -107,12 +142,17 @@ fn respond(exchange: Exchange, response: &[u8]) -> Step {
         // Case R38: an initial response is the user name, and the password is asked for next.
         Exchange::LoginUsername => Step::Challenge(
             // "Password:"
-            "UGFzc3dvcmQ6",
+            "UGFzc3dvcmQ6".into(),
             Exchange::LoginPassword {
                 username: response.into(),
             },
         ),
         Exchange::LoginPassword { username } => done("LOGIN", username, response),
+        Exchange::Bearer(mechanism) => {
+            bearer::read(mechanism, response).map_or(Step::Failed(MALFORMED), Step::Token)
+        }
+        Exchange::BearerRefused(answer) => Step::Failed(answer),
+        Exchange::Scram(scram) => scram.respond(response),
     }
 }
 

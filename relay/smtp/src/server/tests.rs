@@ -21,6 +21,7 @@ fn settings() -> Settings {
         implicit_tls: false,
         login: LoginPolicy::Optional,
         login_without_tls: true,
+        tokens: false,
         binary_mime: false,
         syntax: Syntax::Lenient,
         hold: Some(HoldLimit {
@@ -83,6 +84,9 @@ impl Script {
                         "broken" => LoginVerdict::Unavailable,
                         _ => LoginVerdict::Denied,
                     });
+                }
+                Event::Token(_) | Event::Scram(_) | Event::ScramDone(_) => {
+                    unreachable!("tested with the mechanisms")
                 }
                 Event::Mail(sender) => {
                     let refused = sender.is_some_and(|sender| sender.local_part() == "mallory");

@@ -3,8 +3,10 @@ use relay_queue::{MessageId, Timestamp};
 
 use super::*;
 
+mod author;
+
 fn domains() -> HashMap<String, Arc<SendingDomain>> {
-    let domain = SendingDomain::for_test("shop.example", &["shop/checkout"]);
+    let domain = SendingDomain::for_test("shop.example", &["credential:shop/checkout"]);
     [("shop.example".into(), Arc::new(domain))].into()
 }
 
@@ -14,7 +16,7 @@ fn origin() -> Origin {
         peer: "192.0.2.7:4711".parse().unwrap(),
         client_name: "app".into(),
         protocol: "ESMTPA",
-        identity: Some("shop/checkout".into()),
+        identity: Some("credential:shop/checkout".into()),
         tls: None,
     }
 }

@@ -126,3 +126,42 @@ async fn r25_a_strict_listener_forgives_nothing() {
         *"250"
     );
 }
+
+#[tokio::test]
+async fn binary_content_becomes_text_that_decodes_to_the_same_octets() {
+    let relay = Relay::start("").await;
+    let mut client = relay.greeted(2).await;
+    let image = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\r.\n";
+    let content = [
+        b"From: a@open.example\r\nMIME-Version: 1.0\r\nContent-Type: image/png\r\n\
+          Content-Transfer-Encoding: binary\r\n\r\n"
+            .as_slice(),
+        image,
+    ]
+    .concat();
+    let reply = client
+        .command("MAIL FROM:<a@open.example> BODY=BINARYMIME")
+        .await;
+    assert!(reply.starts_with("250"), "{reply}");
+    client.command("RCPT TO:<b@dest.example>").await;
+    client
+        .send(format!("BDAT {} LAST\r\n", content.len()).as_bytes())
+        .await;
+    client.send(&content).await;
+    let reply = client.reply().await;
+    assert!(reply.starts_with("250 2.0.0"), "{reply}");
+    let queued = relay.queued();
+    let [(_, content)] = &queued[..] else {
+        panic!("{queued:?}");
+    };
+    assert!(
+        content.is_ascii() && !content.contains("binary"),
+        "{content}"
+    );
+    let (_, body) = content.split_once("\r\n\r\n").unwrap();
+    let decoded = base64::Engine::decode(
+        &base64::engine::general_purpose::STANDARD,
+        body.replace("\r\n", ""),
+    );
+    assert_eq!(decoded.unwrap(), image);
+}

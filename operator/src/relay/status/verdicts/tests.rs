@@ -44,6 +44,7 @@ fn found(spec: serde_json::Value, with_volumes: bool) -> Found {
         domains: Vec::new(),
         credentials: Vec::new(),
         named: BTreeMap::new(),
+        issuers: crate::relay::issuers::Issuers::default(),
         authority: None,
         serving: None,
         internal: None,
@@ -104,6 +105,8 @@ impl Row {
         }
         let words: Vec<String> = verdicts
             .iter()
+            // On its own below: nothing depends on it.
+            .filter(|verdict| verdict.kind != types::ISSUERS_READY)
             .map(|verdict| {
                 format!(
                     "{}{}",
@@ -221,4 +224,66 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
     for (row, expected) in rows {
         assert_eq!(row.reasons(), expected);
     }
+}
+
+fn verdict_of(found: &Found, kind: &str) -> (bool, &'static str, String) {
+    let verdicts = all(&Seen {
+        found,
+        refused: None,
+        tls: &Tls::Unused,
+        shards: &[],
+        draining: &[],
+        refused_claims: &[],
+        was_ready: true,
+    });
+    let mut named = verdicts.into_iter().filter(|verdict| verdict.kind == kind);
+    let verdict = named.next().unwrap();
+    (verdict.holds(), verdict.reason, verdict.message)
+}
+
+#[test]
+fn a_listener_without_authentication_is_told_for_as_long_as_it_stands() {
+    let listener = |name: &str, authentication: &str| json!({"name": name, "port": 2525, "tls": "None", "authentication": authentication});
+    let clients = json!({"cidrs": ["192.0.2.0/24"]});
+    for (spec, reason) in [
+        (json!({}), reason::ACCEPTED),
+        (json!({"clients": clients}), reason::ACCEPTED),
+        (
+            json!({"listeners": [listener("scanners", "Optional")]}),
+            reason::ACCEPTED,
+        ),
+        (
+            json!({"listeners": [listener("scanners", "None")], "clients": clients}),
+            reason::OPEN_ACCESS,
+        ),
+        (
+            json!({"listeners": [listener("scanners", "Optional")], "clients": clients}),
+            reason::OPEN_ACCESS,
+        ),
+    ] {
+        let (holds, found, message) = verdict_of(&found(spec.clone(), true), types::ACCEPTED);
+        assert!(holds);
+        assert_eq!(found, reason, "{spec}");
+        if found == reason::OPEN_ACCESS {
+            assert!(
+                message.contains("192.0.2.0/24 can send by scanners"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn issuers_whose_keys_cannot_be_had_are_named_and_harm_nothing_else() {
+    let mut relay = found(json!({}), true);
+    let kind = types::ISSUERS_READY;
+    assert_eq!(verdict_of(&relay, kind).1, reason::TOKENS_NOT_USED);
+    relay
+        .issuers
+        .faults
+        .push("kubernetes: 403 Forbidden".to_owned());
+    let (holds, reason, message) = verdict_of(&relay, kind);
+    assert_eq!((holds, reason), (false, reason::ISSUER_UNAVAILABLE));
+    assert!(message.contains("kubernetes: 403 Forbidden"), "{message}");
+    assert!(verdict_of(&relay, types::READY).0);
 }

@@ -42,7 +42,7 @@ fn ehlo_lists_what_is_offered_in_this_state_and_helo_nothing() {
     script.send("STARTTLS\r\n");
     script.server.tls_started();
     let replies = script.send("EHLO c\r\n");
-    assert!(replies.contains("250-AUTH PLAIN LOGIN\r\n"));
+    assert!(replies.contains("250-AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"));
     assert!(!replies.contains("STARTTLS"));
     assert_eq!(script.send("HELO c\r\n"), "250 outbox.example\r\n");
 }
