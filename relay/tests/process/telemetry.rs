@@ -1,6 +1,7 @@
 //! What an OpenTelemetry collector gets: spans of a message below the application's own, and
 //! metrics. The collector is a gRPC server made of the protocol's published definitions.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -122,7 +123,10 @@ impl Collector {
 }
 
 fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
 }
 
 #[test]
