@@ -4,6 +4,9 @@
 //! with another authority than the relay's it must not send at all. What arrives is compared with
 //! what was given to the client, as an independent parser reads it.
 
+#[path = "clients/tokens.rs"]
+mod tokens;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,9 +83,16 @@ const LOGIN: (&str, &str) = ("billing", PASSWORD);
 
 impl Stage {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With a changed configuration.
+    fn with(configure: impl FnOnce(&mut serde_json::Value)) -> Self {
         let clients = set_up();
         let receiver = Receiver::start();
-        let setup = Setup::new(receiver.address);
+        let mut setup = Setup::new(receiver.address);
+        configure(&mut setup.config);
+        setup.write();
         let leaf = setup.authority.leaf(HOST);
         setup.replace("tls.crt", leaf.certificate.as_bytes());
         setup.replace("tls.key", leaf.key.as_bytes());
