@@ -253,7 +253,7 @@ fn judge(message: &Received) -> Result<(), String> {
 /// Prints a table and fails with what went wrong in it.
 fn report(head: &[&str], rows: Vec<(String, Vec<Result<(), String>>)>) {
     let line = |cells: &[&str]| {
-        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:<22}")).collect();
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:<28}")).collect();
         eprintln!("{}", cells.concat().trim_end());
     };
     line(head);
