@@ -53,6 +53,7 @@ docs: ## API documentation, warnings denied
 .PHONY: walls
 walls: ## Dependency walls, licences, sources
 	@"$$(.ci/tools cargo-deny)" --log-level error check bans licenses sources
+	$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	.ci/walls
 
 .PHONY: crds
