@@ -85,6 +85,11 @@ cluster-up: ## Start the test cluster
 cluster-down: ## Stop the test cluster
 	@tests/cluster/cluster down
 
+.PHONY: submission-bench
+submission-bench: ## Authenticated submission over TLS: rate, latency, memory
+	@tests/prerequisites build
+	tests/bench/submission
+
 .PHONY: fuzz
 fuzz: ## Ten minutes for each fuzz target
 	@tests/prerequisites build fuzz

@@ -1,0 +1,219 @@
+//! Clients in number, for benchmarks: they authenticate under TLS, keep their sessions, and send one
+//! message after the other, each with its commands in one write. Idle sessions may stand beside them.
+//!
+//! Written apart from the relay's own protocol code. The last line on standard output is JSON.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Parser;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// A session without an answer for so long has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Sends messages from many sessions and says how fast they were accepted.
+#[derive(Clone, Debug, Parser)]
+struct Arguments {
+    /// The relay's port with TLS from the first octet.
+    #[arg(long)]
+    address: SocketAddr,
+    /// Name in the relay's certificate.
+    #[arg(long)]
+    name: String,
+    /// PEM file of the authority that signed it.
+    #[arg(long)]
+    authority: PathBuf,
+    /// The argument of AUTH, such as `PLAIN AHVzZXIAcGFzcw==`, from the environment.
+    #[arg(long, env = "LOAD_AUTH", hide_env_values = true)]
+    auth: String,
+    /// Sessions that send.
+    #[arg(long, default_value_t = 100)]
+    sessions: u32,
+    /// Sessions that authenticate and then say nothing.
+    #[arg(long, default_value_t = 0)]
+    idle: u32,
+    /// Messages over all sessions.
+    #[arg(long, default_value_t = 10_000)]
+    messages: u64,
+    /// Octets of a message.
+    #[arg(long, default_value_t = 4096)]
+    bytes: usize,
+    /// Envelope sender and `From`.
+    #[arg(long)]
+    sender: String,
+    /// Recipient.
+    #[arg(long)]
+    recipient: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arc::new(Arguments::parse());
+    let connector = connector(&arguments)?;
+    let mut idle = Vec::new();
+    for _ in 0..arguments.idle {
+        idle.push(
+            Session::open(&arguments, &connector)
+                .await
+                .context("an idle session")?,
+        );
+    }
+    let mut open = Vec::new();
+    for _ in 0..arguments.sessions {
+        open.push(
+            Session::open(&arguments, &connector)
+                .await
+                .context("a session")?,
+        );
+    }
+    let transaction: Arc<[u8]> = transaction(&arguments).into();
+    let left = Arc::new(AtomicU64::new(arguments.messages));
+    let start = Instant::now();
+    let tasks: Vec<_> = open
+        .into_iter()
+        .map(|mut session| {
+            let (transaction, left) = (Arc::clone(&transaction), Arc::clone(&left));
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                while left
+                    .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        left.checked_sub(1)
+                    })
+                    .is_ok()
+                {
+                    latencies.push(session.send(&transaction).await?);
+                }
+                anyhow::Ok(latencies)
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "an index"
+        )]
+        let index = (latencies.len() as f64 * share) as usize;
+        let latency = latencies.get(index.min(latencies.len().saturating_sub(1)));
+        latency.map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
+    };
+    let figures = serde_json::json!({
+        "seconds": seconds,
+        "messages": latencies.len(),
+        "p50_ms": at(0.5),
+        "p99_ms": at(0.99),
+        "p999_ms": at(0.999),
+    });
+    writeln!(io::stdout(), "{figures}")?;
+    Ok(())
+}
+
+fn connector(arguments: &Arguments) -> anyhow::Result<TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&arguments.authority)? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Commands and content of a message in one piece; the reply to `DATA` is not waited for before the
+/// content, which a server must not mind where it reads what it is sent (`BDAT`, RFC 3030).
+fn transaction(arguments: &Arguments) -> Vec<u8> {
+    let (sender, recipient) = (&arguments.sender, &arguments.recipient);
+    let mut content = format!("From: {sender}\r\nTo: {recipient}\r\nSubject: load\r\n\r\n");
+    while content.len() + 2 < arguments.bytes {
+        let line = (arguments.bytes - content.len() - 2).min(72);
+        content.push_str(&"x".repeat(line));
+        content.push_str("\r\n");
+    }
+    let size = content.len();
+    format!(
+        "MAIL FROM:<{sender}> SIZE={size}\r\nRCPT TO:<{recipient}>\r\nBDAT {size} LAST\r\n{content}"
+    )
+    .into_bytes()
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// An authenticated session.
+struct Session {
+    stream: BufStream<Box<dyn Stream>>,
+    line: Vec<u8>,
+}
+
+impl Session {
+    async fn open(arguments: &Arguments, connector: &TlsConnector) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(arguments.address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(arguments.name.clone())?;
+        let stream: Box<dyn Stream> = Box::new(connector.connect(name, stream).await?);
+        let mut session = Self {
+            stream: BufStream::with_capacity(1024, 16 * 1024, stream),
+            line: Vec::new(),
+        };
+        session.expect(b'2').await?;
+        session.say(b"EHLO load.example\r\n").await?;
+        session.expect(b'2').await?;
+        session
+            .say(format!("AUTH {}\r\n", arguments.auth).as_bytes())
+            .await?;
+        session.expect(b'2').await?;
+        Ok(session)
+    }
+
+    /// Sends a message; how long the reply to its last octet took.
+    async fn send(&mut self, transaction: &[u8]) -> anyhow::Result<Duration> {
+        self.say(transaction).await?;
+        let start = Instant::now();
+        for _ in 0..3 {
+            self.expect(b'2').await?;
+        }
+        Ok(start.elapsed())
+    }
+
+    async fn say(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.stream.write_all(octets).await?;
+        self.stream.flush().await
+    }
+
+    /// Reads one reply, which must be of this class.
+    async fn expect(&mut self, class: u8) -> anyhow::Result<()> {
+        loop {
+            self.line.clear();
+            let read = self.stream.read_until(b'\n', &mut self.line);
+            let read = tokio::time::timeout(PATIENCE, read)
+                .await
+                .context("no reply")??;
+            ensure!(read > 0, "the relay closed the connection");
+            if self.line.first() != Some(&class) {
+                bail!("{}", String::from_utf8_lossy(&self.line));
+            }
+            if self.line.get(3) != Some(&b'-') {
+                return Ok(());
+            }
+        }
+    }
+}
