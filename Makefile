@@ -26,7 +26,7 @@ demo-down: ## Remove what `make demo` made
 
 .PHONY: test
 test: ## Unit, golden, process-level, client, fuzz and cluster tests
-	@tests/prerequisites build clients cluster fuzz mail
+	@tests/prerequisites bench build clients cluster fuzz mail
 	tests/run all
 
 .PHONY: unit

@@ -45,7 +45,7 @@ fn allocations(line: usize, chunked: bool) -> u64 {
                     taken = message.content.len();
                     server.answer_message(&Answer::fixed(250, "2.0.0", "queued"));
                 }
-                event => panic!("{event:?}"),
+                event => assert_eq!(event, Event::Flush, "nothing else happens"),
             }
         }
     }
