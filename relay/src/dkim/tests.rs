@@ -250,7 +250,7 @@ fn a_change_of_a_signed_header_or_of_the_body_fails() {
 }
 
 #[test]
-fn what_receivers_and_mailing_lists_add_does_not_break_it() {
+fn r49_what_receivers_and_mailing_lists_add_does_not_break_it() {
     let (signer, record) = ed25519();
     let good = String::from_utf8(signed(&signer, MESSAGE)).unwrap();
     for added in [
