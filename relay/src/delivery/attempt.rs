@@ -433,6 +433,9 @@ impl<'a> Attempt<'a> {
         {
             return Some(fate);
         }
+        if let Some(fate) = options::unwatched(&self.work.envelope.options, connection) {
+            return Some(fate);
+        }
         let failed = |subject, detail, text: String| {
             let status = EnhancedCode::new(5, subject, detail);
             Some(Fate {

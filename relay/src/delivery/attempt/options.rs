@@ -3,7 +3,7 @@
 use relay_queue::{Options, Timestamp};
 use relay_smtp::EnhancedCode;
 use relay_smtp::client::Failure;
-use relay_smtp::options::{DeliverBy, MailOptions};
+use relay_smtp::options::{ByMode, DeliverBy, MailOptions};
 
 use crate::delivery::connection::{Connection, ConnectionError};
 use crate::delivery::outcome::{Fate, Kind, Remote};
@@ -13,6 +13,9 @@ const LONGEST_SECONDS: i64 = 999_999_999;
 
 /// 5.7.30 is what RFC 8689 section 7 registers for this.
 const REQUIRETLS_NEEDED: EnhancedCode = EnhancedCode::new(5, 7, 30);
+
+/// RFC 3463 section 3.4: the system lacks what was selected.
+const NOT_CAPABLE: EnhancedCode = EnhancedCode::new(5, 3, 3);
 
 /// The parameters of `MAIL` with times as they are at `now`.
 pub(super) fn now(options: &Options, now: Timestamp) -> MailOptions {
@@ -51,6 +54,20 @@ pub(super) fn unprotected(connection: &Connection) -> Option<Fate> {
         return None;
     };
     Some(refused(connection.remote(), text))
+}
+
+/// Why a message that is to come back when it is late must not go over a connection: from a server
+/// without DELIVERBY it never would (RFC 2852 section 4.1).
+pub(super) fn unwatched(options: &Options, connection: &Connection) -> Option<Fate> {
+    let deadline = options.deadline?;
+    let watched = connection.client().capabilities().deliver_by.is_some();
+    if watched || deadline.mode == ByMode::Notify {
+        return None;
+    }
+    let text = "the message is to come back if it is late (BY with mode R), and the server does not \
+                offer DELIVERBY; send it with mode N, or without BY";
+    let remote = Some(connection.remote().clone());
+    Some(Fate::host(Kind::Failed, NOT_CAPABLE, remote, text))
 }
 
 /// A server without TLS will have none tomorrow: the sender is told at once. What may pass, such as

@@ -208,6 +208,32 @@ async fn a_message_that_is_late_comes_back_and_one_that_only_tells_goes_on() {
 }
 
 #[tokio::test]
+async fn a_message_that_must_come_back_late_goes_to_no_server_that_would_not_send_it_back() {
+    let (relay, peer) = relay_and_peer(Behaviour::default(), "").await;
+    let in_time = |mode| Options {
+        deadline: Some(Deadline {
+            at: Timestamp(now().0 + 3_600_000),
+            mode,
+            trace: false,
+        }),
+        ..Options::default()
+    };
+    relay.finish_asking(in_time(ByMode::Return), &[A]).await;
+    let messages = peer.received(1).await;
+    assert!(
+        messages[0]
+            .content
+            .contains("Action: failed\r\nStatus: 5.3.3\r\n"),
+        "{messages:?}"
+    );
+    assert!(messages[0].content.contains("does not offer DELIVERBY"));
+    relay.finish_asking(in_time(ByMode::Notify), &[A]).await;
+    let messages = peer.received(2).await;
+    assert_eq!(messages[1].recipients, ["RCPT TO:<a@[127.0.0.1]>"]);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_limit_of_recipients_that_is_told_is_kept() {
     let (relay, peer) = relay_and_peer(offers("250-LIMITS MAILMAX=9 RCPTMAX=2\r\n"), "").await;
     let to: Vec<String> = (0..5)
