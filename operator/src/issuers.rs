@@ -57,9 +57,20 @@ pub struct Known {
     pub fault: Option<String>,
 }
 
-/// What is known of all issuers, by their URL; [`CLUSTER`] is this cluster's own.
-#[derive(Default)]
-pub struct IssuerKeys(Mutex<BTreeMap<String, (Known, Timestamp)>>);
+/// What is known of all issuers.
+pub struct IssuerKeys {
+    /// By URL; [`CLUSTER`] is this cluster's own.
+    known: Mutex<BTreeMap<String, (Known, Timestamp)>>,
+    web: TlsConnector,
+}
+
+impl Default for IssuerKeys {
+    fn default() -> Self {
+        Self::trusting(RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        })
+    }
+}
 
 /// No URL is empty.
 const CLUSTER: &str = "";
@@ -72,6 +83,14 @@ struct Discovery {
 }
 
 impl IssuerKeys {
+    fn trusting(roots: RootCertStore) -> Self {
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        Self {
+            known: Mutex::default(),
+            web: TlsConnector::from(Arc::new(config.with_no_client_auth())),
+        }
+    }
+
     /// The cluster's own issuer.
     pub async fn cluster(&self, client: &Client, now: Timestamp) -> Known {
         if let Some(known) = self.fresh(CLUSTER, FRESH_CLUSTER, now) {
@@ -86,7 +105,7 @@ impl IssuerKeys {
         if let Some(known) = self.fresh(url, FRESH, now) {
             return known;
         }
-        let found = match tokio::time::timeout(TIMEOUT, ask(url)).await {
+        let found = match tokio::time::timeout(TIMEOUT, ask(url, &self.web)).await {
             Ok(found) => found,
             Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
         };
@@ -94,7 +113,7 @@ impl IssuerKeys {
     }
 
     fn fresh(&self, key: &str, fresh: Duration, now: Timestamp) -> Option<Known> {
-        let entries = self.0.lock();
+        let entries = self.known.lock();
         let (known, looked) = entries.get(key)?;
         let patience = if known.fault.is_none() { fresh } else { RETRY };
         let age = now.duration_since(*looked);
@@ -103,7 +122,7 @@ impl IssuerKeys {
     }
 
     fn learn(&self, key: &str, found: Result<Discovered, String>, now: Timestamp) -> Known {
-        let mut entries = self.0.lock();
+        let mut entries = self.known.lock();
         let (known, looked) = entries.entry(key.to_owned()).or_default();
         *looked = now;
         match found {
@@ -135,17 +154,17 @@ async fn ask_cluster(client: &Client) -> Result<Discovered, String> {
     usable(discovery.issuer, jwks)
 }
 
-async fn ask(issuer: &str) -> Result<Discovered, String> {
+async fn ask(issuer: &str, web: &TlsConnector) -> Result<Discovered, String> {
     let url = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
-    let discovery =
-        Discovery::deserialize(fetch(&url).await?).map_err(|error| format!("{url}: {error}"))?;
+    let discovery = Discovery::deserialize(fetch(&url, web).await?)
+        .map_err(|error| format!("{url}: {error}"))?;
     if discovery.issuer != issuer {
         return Err(format!(
             "{url} names the issuer {:?}; write exactly that in issuerUrl",
             discovery.issuer
         ));
     }
-    let jwks = fetch(&discovery.jwks_uri).await?;
+    let jwks = fetch(&discovery.jwks_uri, web).await?;
     usable(discovery.issuer, jwks)
 }
 
@@ -158,7 +177,7 @@ fn usable(issuer: String, jwks: Value) -> Result<Discovered, String> {
 }
 
 /// One JSON document over HTTPS.
-async fn fetch(url: &str) -> Result<Value, String> {
+async fn fetch(url: &str, web: &TlsConnector) -> Result<Value, String> {
     let failed = |what: &dyn std::fmt::Display| format!("{url}: {what}");
     let uri: Uri = url.parse().map_err(|error| failed(&error))?;
     let (Some("https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
@@ -173,7 +192,7 @@ async fn fetch(url: &str) -> Result<Value, String> {
         .await
         .map_err(|error| failed(&error))?;
     let name = ServerName::try_from(name).map_err(|error| failed(&error))?;
-    let stream = TlsConnector::from(web())
+    let stream = web
         .connect(name, stream)
         .await
         .map_err(|error| failed(&error))?;
@@ -214,72 +233,5 @@ fn read(code: StatusCode, body: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(body).map_err(|error| format!("answered no JSON: {error}"))
 }
 
-fn web() -> Arc<ClientConfig> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let config = ClientConfig::builder().with_root_certificates(roots);
-    Arc::new(config.with_no_client_auth())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_795_564_800 + second).unwrap()
-    }
-
-    fn found(issuer: &str) -> Discovered {
-        Discovered {
-            issuer: issuer.into(),
-            jwks: json!({}),
-        }
-    }
-
-    #[test]
-    fn what_was_known_stays_while_an_issuer_fails() {
-        let keys = IssuerKeys::default();
-        let url = "https://id.example";
-        assert!(keys.fresh(url, FRESH, at(0)).is_none());
-        keys.learn(url, Ok(found("one")), at(0));
-        let known = keys.fresh(url, FRESH, at(299)).unwrap();
-        assert_eq!((known.discovered, known.fault), (Some(found("one")), None));
-        assert!(keys.fresh(url, FRESH, at(300)).is_none(), "is due");
-        let known = keys.learn(url, Err("refused".into()), at(300));
-        assert_eq!(known.discovered, Some(found("one")));
-        assert_eq!(known.fault.as_deref(), Some("refused"));
-        assert!(
-            keys.fresh(url, FRESH, at(329)).is_some(),
-            "not asked at once"
-        );
-        assert!(keys.fresh(url, FRESH, at(330)).is_none());
-        let known = keys.learn(url, Ok(found("two")), at(330));
-        assert_eq!((known.discovered, known.fault), (Some(found("two")), None));
-        // Another issuer is not concerned.
-        assert!(keys.fresh(CLUSTER, FRESH, at(330)).is_none());
-    }
-
-    #[test]
-    fn an_answer_that_is_no_document_is_a_fault() {
-        assert_eq!(read(StatusCode::OK, b"{}"), Ok(json!({})));
-        for (code, body, text) in [
-            (StatusCode::FOUND, "{}", "redirects are not followed"),
-            (StatusCode::NOT_FOUND, "{}", "404"),
-            (StatusCode::OK, "<html>", "no JSON"),
-        ] {
-            let fault = read(code, body.as_bytes()).unwrap_err();
-            assert!(fault.contains(text), "{fault}");
-        }
-        let fault = usable("https://id.example".into(), json!({"keys": []})).unwrap_err();
-        assert!(fault.contains("https://id.example"), "{fault}");
-    }
-
-    #[tokio::test]
-    async fn only_https_is_fetched() {
-        for url in ["http://id.example/x", "ftp://id.example", "id.example", ""] {
-            assert!(fetch(url).await.is_err(), "{url}");
-        }
-    }
-}
+mod tests;
