@@ -139,7 +139,7 @@ async fn finish(
                 .accepted(&origin.listener, octets, started.elapsed());
             Answer::new(250, "2.0.0", format!("Ok: queued as {id}"))
         }
-        Err(error) => unqueued(context, &error),
+        Err(error) => unqueued(context, origin, &error),
     }
 }
 
@@ -155,6 +155,7 @@ impl Accepted {
     fn log(&self, origin: &Origin) {
         tracing::info!(
             message_id = %self.id,
+            session = %origin.session,
             listener = origin.listener,
             identity = origin.identity.as_deref().unwrap_or_default(),
             sender = self.sender.as_ref().map_or("", Address::as_str),
@@ -172,6 +173,7 @@ fn refuse(context: &SharedContext, origin: &Origin, message: &Message, denial: D
     tracing::info!(
         reason = denial.reason,
         reply = %denial.answer,
+        session = %origin.session,
         listener = origin.listener,
         identity = origin.identity.as_deref().unwrap_or_default(),
         sender = message.sender.as_ref().map_or("", Address::as_str),
@@ -183,7 +185,7 @@ fn refuse(context: &SharedContext, origin: &Origin, message: &Message, denial: D
     denial.answer
 }
 
-fn unqueued(context: &SharedContext, error: &AppendError) -> Answer {
+fn unqueued(context: &SharedContext, origin: &Origin, error: &AppendError) -> Answer {
     let (reason, answer) = match error {
         AppendError::Full => (
             "queue_full",
@@ -200,6 +202,6 @@ fn unqueued(context: &SharedContext, error: &AppendError) -> Answer {
         AppendError::Closed => ("queue_closed", CLOSED),
     };
     context.metrics.refused(reason);
-    tracing::warn!(%error, reason, "a message was not queued");
+    tracing::warn!(%error, reason, session = %origin.session, "a message was not queued");
     answer
 }

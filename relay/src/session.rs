@@ -49,8 +49,26 @@ const NO_MEMORY: Answer = Answer::fixed(
     "too many messages are being received; try again later",
 );
 
+/// Names a session in the log. Random, so that those of two shards differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionId(u64);
+
+impl SessionId {
+    /// A new one.
+    pub(crate) fn random() -> Self {
+        Self(fastrand::u64(..))
+    }
+}
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:016x}", self.0)
+    }
+}
+
 /// One session.
 struct Session {
+    id: SessionId,
     inbound: Arc<Inbound>,
     listener: Listener,
     limits: Limits,
@@ -120,6 +138,7 @@ impl Session {
         };
         let limits = config.limits.clone();
         Self {
+            id: SessionId::random(),
             share: Share::new(&inbound.budget, limits.receiving_bytes),
             pace: Pace::new(&limits, Instant::now()),
             server: Server::new(settings),
@@ -163,13 +182,13 @@ impl Session {
             Ok(Err(error)) => {
                 metrics.tls("in", "failed");
                 let (listener, peer) = (&self.listener.name, self.peer);
-                tracing::info!(listener, %peer, %error, "TLS handshake failed");
+                tracing::info!(session = %self.id, listener, %peer, %error, "TLS handshake failed");
                 return Err(error);
             }
             Err(_) => {
                 metrics.tls("in", "timeout");
                 let (listener, peer) = (&self.listener.name, self.peer);
-                tracing::info!(listener, %peer, "TLS handshake timed out");
+                tracing::info!(session = %self.id, listener, %peer, "TLS handshake timed out");
                 return Err(io::ErrorKind::TimedOut.into());
             }
         };
@@ -249,7 +268,15 @@ impl Session {
 
     fn time_out(&mut self, limit: &pace::Limit) {
         self.inbound.context.metrics.refused(limit.reason);
-        tracing::debug!(reason = limit.reason, "the client's time is over");
+        tracing::info!(
+            reason = limit.reason,
+            reply = %limit.answer,
+            session = %self.id,
+            listener = self.listener.name,
+            identity = self.identity().unwrap_or_default(),
+            peer = %self.peer,
+            "the client's time is over"
+        );
         self.server.end(&limit.answer);
     }
 

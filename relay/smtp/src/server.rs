@@ -66,6 +66,8 @@ pub struct Server {
     /// `MAIL` was refused, so that what a client pipelined after it is no fault of its own.
     mail_refused: bool,
     faults: u32,
+    /// The reply to the last faulty command.
+    fault: Option<Answer>,
     /// Since the last message.
     commands: u32,
     login_failures: u32,
@@ -134,6 +136,7 @@ impl Server {
             transaction: None,
             mail_refused: false,
             faults: 0,
+            fault: None,
             commands: 0,
             login_failures: 0,
             quit: false,
@@ -198,6 +201,11 @@ impl Server {
     /// Whether the session may be closed without harm: no transaction, no exchange, no answer owed.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Command) && self.transaction.is_none()
+    }
+
+    /// The reply to the last faulty command, for the log.
+    pub fn last_fault(&self) -> Option<&Answer> {
+        self.fault.as_ref()
     }
 
     /// Whether it was the client who ended the session, and so expects nothing more.
@@ -313,11 +321,16 @@ impl Server {
     }
 
     /// Replies to a faulty command, and ends a session that has too many.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it ends a reader of commands, which not always has an event"
+    )]
     fn fault(&mut self, answer: &Answer) -> Option<Event> {
         answer.write(&mut self.output);
         self.faults += 1;
         if self.faults < MOST_FAULTS {
-            return None;
+            self.fault = Some(answer.clone());
+            return Some(Event::Refused(Refusal::Command));
         }
         Some(self.break_off(
             Refusal::TooManyFaults,

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::session::SessionId;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
 use relay_queue::{MessageId, Timestamp};
@@ -17,6 +18,8 @@ const LONGEST_NAME: usize = 255;
 /// Where a message came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
+    /// The session's name in the log.
+    pub(crate) session: SessionId,
     /// Name of the listener.
     pub(crate) listener: String,
     /// Address of the client.
@@ -146,6 +149,7 @@ mod tests {
 
     fn origin() -> Origin {
         Origin {
+            session: SessionId::random(),
             listener: "submission".into(),
             peer: "[::ffff:192.0.2.7]:4711".parse().unwrap(),
             client_name: "app.shop.svc".into(),

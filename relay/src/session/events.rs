@@ -54,7 +54,7 @@ impl Session {
         }
         if !self.share.resize(self.server.receiving()) {
             self.inbound.context.metrics.refused("receiving_bytes");
-            tracing::warn!("limits.receivingBytes is used up; a message was refused");
+            tracing::warn!(session = %self.id, "limits.receivingBytes is used up; a message was refused");
             self.server.refuse_data(NO_MEMORY);
         }
         Step::Read
@@ -69,6 +69,7 @@ impl Session {
             tracing::info!(
                 reason = denial.reason,
                 reply = %denial.answer,
+                session = %self.id,
                 listener = self.listener.name,
                 identity = self.identity().unwrap_or_default(),
                 sender = sender.map_or("", Address::as_str),
@@ -83,7 +84,7 @@ impl Session {
         let announced = size.unwrap_or_default();
         if !self.share.would_fit(announced.max(1)) {
             self.inbound.context.metrics.refused("receiving_bytes");
-            tracing::warn!("limits.receivingBytes is used up; a message was put off");
+            tracing::warn!(session = %self.id, "limits.receivingBytes is used up; a message was put off");
             return Err(NO_MEMORY);
         }
         Ok(usize::try_from(announced.min(FIRST_ROOM)).unwrap_or_default())
@@ -95,6 +96,7 @@ impl Session {
             return;
         }
         let origin = Origin {
+            session: self.id,
             listener: self.listener.name.clone(),
             peer: self.peer,
             client_name: self.server.client_name().to_owned(),
@@ -112,8 +114,12 @@ impl Session {
 
     fn note(&self, refusal: Refusal) {
         self.inbound.context.metrics.refused(refusal.name());
+        let fault = self.server.last_fault();
+        let reply = fault.filter(|_| refusal == Refusal::Command);
         tracing::info!(
             reason = refusal.name(),
+            reply = reply.map(tracing::field::display),
+            session = %self.id,
             listener = self.listener.name,
             identity = self.identity().unwrap_or_default(),
             peer = %self.peer,

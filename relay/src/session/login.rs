@@ -117,6 +117,7 @@ impl Session {
         tracing::info!(
             reason,
             identity = login.identity,
+            session = %self.id,
             listener = self.listener.name,
             peer = %self.peer,
             "session ended"
@@ -152,7 +153,7 @@ impl Session {
             Verdict::Unavailable => {
                 let metrics = &self.inbound.context.metrics;
                 metrics.authentication(login.mechanism, "unavailable");
-                tracing::warn!(peer = %self.peer, "a password could not be checked in time");
+                tracing::warn!(session = %self.id, peer = %self.peer, "a password could not be checked in time");
                 self.server.answer_login(LoginVerdict::Unavailable);
             }
         }
@@ -240,6 +241,7 @@ impl Session {
             tracing::info!(
                 identity,
                 most,
+                session = %self.id,
                 listener = self.listener.name,
                 peer = %self.peer,
                 "the identity has too many sessions"
@@ -267,6 +269,7 @@ impl Session {
             username = shown(username),
             mechanism,
             reason,
+            session = %self.id,
             listener = self.listener.name,
             peer = %self.peer,
             "authentication refused"

@@ -7,6 +7,7 @@ use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::Mechanism;
 
 use crate::client::{Line, Security, billing, builder, send, transport};
+use crate::http::metrics_with;
 use crate::receiver::Receiver;
 use crate::relay::{PASSWORD, Setup, dkim_key};
 
@@ -106,6 +107,42 @@ fn a_wrong_password_is_535_and_nothing_is_logged_of_it() {
     let log = relay.log_text();
     assert!(!log.contains("otter"), "{log}");
     assert_eq!(waiting(&relay), "relay_queue_messages 0");
+}
+
+#[test]
+fn the_log_names_the_session_of_each_refusal_and_of_the_message_after_it() {
+    let receiver = Receiver::start();
+    let setup = Setup::new(receiver.address);
+    let relay = setup.start();
+    let (mut line, _) = Line::open(relay.open());
+    for (command, code) in [
+        ("EHLO app.test", "250"),
+        ("MAIL TO:<billing@shop.example>", "501"),
+        ("MAIL FROM:<boss@bank.example>", "550"),
+        ("MAIL FROM:<billing@shop.example>", "250"),
+        ("RCPT TO:<ada@reader.example>", "250"),
+        ("DATA", "354"),
+        ("From: billing@shop.example\r\n\r\nhi\r\n.", "250"),
+        // The first half of a message, which is never queued.
+        ("MAIL FROM:<billing@shop.example>", "250"),
+        ("RCPT TO:<ada@reader.example>", "250"),
+        ("DATA", "354"),
+    ] {
+        assert_eq!(line.say(command)[..3], *code, "{command}");
+    }
+    line.write("From: billing@shop.example\r\n\r\nhalf a mess");
+    drop(line);
+    let fault = relay.wait_for("the faulty command", |line| line["reason"] == "command");
+    let reply = fault["reply"].as_str().unwrap();
+    assert!(reply.starts_with("501 5.5.4 "), "{reply}");
+    let session = &fault["session"];
+    assert_eq!(session.as_str().unwrap().len(), 16);
+    assert_eq!(relay.logged("sender refused")["session"], *session);
+    assert_eq!(relay.logged("message accepted")["session"], *session);
+    receiver.wait_for(|message| message.content.contains("hi"));
+    metrics_with(&relay, "relay_sessions{listener=\"open\"} 0");
+    assert_eq!(waiting(&relay), "relay_queue_messages 0");
+    assert_eq!(receiver.messages().len(), 1);
 }
 
 #[test]

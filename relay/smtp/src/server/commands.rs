@@ -197,8 +197,12 @@ impl Server {
         self.mail_refused = true;
         if self.settings.login == LoginPolicy::Required && !self.logged_in {
             let answer = Answer::fixed(530, "5.7.0", self.how_to_log_in());
-            let end = self.fault(&answer);
-            return end.or(Some(Event::Refused(Refusal::LoginRequired)));
+            return match self.fault(&answer) {
+                Some(Event::Refused(Refusal::Command)) => {
+                    Some(Event::Refused(Refusal::LoginRequired))
+                }
+                end => end,
+            };
         }
         if mail
             .size

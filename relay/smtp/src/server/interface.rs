@@ -123,9 +123,12 @@ pub enum Event {
     Close,
 }
 
-/// What the machine refuses on its own account, beyond faulty commands.
+/// What the machine refuses on its own account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// A command that is unknown, malformed or out of order; [`Server::last_fault`](super::Server::last_fault)
+    /// has the reply.
+    Command,
     /// `MAIL` before a login.
     LoginRequired,
     /// `SIZE=` or the data is over the limit.
@@ -153,6 +156,7 @@ impl Refusal {
     /// Name for metrics and logs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Command => "command",
             Self::LoginRequired => "login_required",
             Self::MessageTooLarge => "message_too_large",
             Self::HeaderTooLarge => "header_too_large",

@@ -110,6 +110,8 @@ impl Script {
                     self.log.push("starttls".into());
                     break;
                 }
+                // Its reply says all.
+                Event::Refused(Refusal::Command) => {}
                 Event::Refused(refusal) => self.log.push(refusal.name().into()),
                 Event::Close => {
                     self.log.push("close".into());

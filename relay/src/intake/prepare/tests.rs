@@ -12,6 +12,7 @@ fn domains() -> HashMap<String, Arc<SendingDomain>> {
 
 fn origin() -> Origin {
     Origin {
+        session: crate::session::SessionId::random(),
         listener: "submission".into(),
         peer: "192.0.2.7:4711".parse().unwrap(),
         client_name: "app".into(),
