@@ -2,7 +2,7 @@
 //! when it does not run; and the operator in it, installed by its chart.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -271,6 +271,20 @@ impl Cluster {
                 .succeed()
                 .await?;
         }
+        Ok(())
+    }
+
+    /// Gives the cluster's node an image of one static program, for a pod that runs it.
+    pub async fn load_program(&self, reference: &str, program: &Path) -> anyhow::Result<()> {
+        ensure!(
+            self.own,
+            "{reference} is made for this harness's own cluster: unset KUBECONFIG"
+        );
+        tool()
+            .args(["load-program", reference])
+            .arg(program)
+            .succeed()
+            .await?;
         Ok(())
     }
 

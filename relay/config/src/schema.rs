@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AuthenticationSettings, Cidr, Duration, Grant, Secret};
 
+mod delivery;
 mod limits;
 
+pub use delivery::{
+    Delivery, DeliveryTls, Retry, Smarthost, SmarthostAuthentication, SmarthostTls, Timeouts,
+};
 pub use limits::{LONGEST_HEADER, Limits};
 
 /// The only version of the format so far.
@@ -189,162 +193,6 @@ impl Default for QueueSettings {
             directory: PathBuf::from("queue"),
             messages: 1_000_000,
             minimum_free_bytes: 64 * 1024 * 1024,
-        }
-    }
-}
-
-/// How messages leave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Delivery {
-    /// Servers that take all mail in place of the recipients' MX hosts, tried in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub smarthosts: Vec<Smarthost>,
-    /// When to try again and when to give up.
-    pub retry: Retry,
-    /// Encryption towards MX hosts. Default `Opportunistic`.
-    pub tls: DeliveryTls,
-    /// Connections to one destination at a time. Default 20.
-    pub connections_per_destination: u32,
-    /// Connections at one time over all destinations. Default 500.
-    pub connections: u32,
-    /// Messages sent over one connection before it is closed. Default 100.
-    pub messages_per_connection: u32,
-    /// How long an idle connection is kept for reuse. Default 5s.
-    pub idle_timeout: Duration,
-    /// Port of MX hosts. Default 25; another one is for test networks.
-    pub mx_port: u16,
-    /// Networks that MX hosts may lie in although they are loopback, unspecified, link-local,
-    /// multicast or the relay's own. Default none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub permitted_networks: Vec<Cidr>,
-    /// How long to wait for the peer.
-    pub timeouts: Timeouts,
-}
-
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            smarthosts: Vec::new(),
-            retry: Retry::default(),
-            tls: DeliveryTls::default(),
-            connections_per_destination: 20,
-            connections: 500,
-            messages_per_connection: 100,
-            idle_timeout: Duration::from_secs(5),
-            mx_port: 25,
-            permitted_networks: Vec::new(),
-            timeouts: Timeouts::default(),
-        }
-    }
-}
-
-/// A server that relays for us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Smarthost {
-    /// Host name or IP address; its A and AAAA records are used, never its MX.
-    pub host: String,
-    /// TCP port, usually 587 or 465.
-    pub port: u16,
-    /// Encryption.
-    #[serde(default)]
-    pub tls: SmarthostTls,
-    /// User name and password for `AUTH`; needs TLS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<SmarthostAuthentication>,
-    /// PEM bundle of certificate authorities that this host is verified against in place of the
-    /// built-in web roots, relative to the main file's directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_authorities: Option<PathBuf>,
-}
-
-/// Encryption towards a smarthost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SmarthostTls {
-    /// `STARTTLS` with a verified certificate, or no delivery.
-    #[default]
-    StartTls,
-    /// TLS from the first octet with a verified certificate.
-    Implicit,
-    /// `STARTTLS` if offered, no verification, clear text otherwise. No `AUTH` in clear text.
-    Opportunistic,
-    /// Clear text.
-    None,
-}
-
-/// Who we are to a smarthost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SmarthostAuthentication {
-    /// User name.
-    pub username: String,
-    /// Password.
-    pub password: Secret,
-}
-
-/// Retries: the n-th wait is `initial * 2^n`, at most `maximum`, plus or minus a fifth at random.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Retry {
-    /// First wait. Default 1m.
-    pub initial: Duration,
-    /// Longest wait. Default 1h.
-    pub maximum: Duration,
-    /// Age at which a message is given up and bounced. Default 120h (RFC 5321 section 4.5.4.1
-    /// asks for at least 4 to 5 days).
-    pub expire_after: Duration,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_secs(60),
-            maximum: Duration::from_secs(3600),
-            expire_after: Duration::from_secs(120 * 3600),
-        }
-    }
-}
-
-/// Encryption towards MX hosts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DeliveryTls {
-    /// TLS when offered and working, clear text otherwise (RFC 7435).
-    #[default]
-    Opportunistic,
-    /// TLS or no delivery; the certificate is not judged.
-    Required,
-    /// TLS with a certificate that is valid for the MX host name, or no delivery.
-    Verified,
-}
-
-/// Waits of RFC 5321 section 4.5.3.2.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Timeouts {
-    /// TCP connection to one address. Default 30s.
-    pub connect: Duration,
-    /// Greeting. Default 5m.
-    pub greeting: Duration,
-    /// TLS handshake. Default 30s.
-    pub tls: Duration,
-    /// Reply to any command but `DATA`'s end. Default 5m.
-    pub command: Duration,
-    /// Each block of message data. Default 3m.
-    pub data: Duration,
-    /// Reply to the final dot. Default 10m; less makes duplicates.
-    pub data_reply: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(30),
-            greeting: Duration::from_secs(300),
-            tls: Duration::from_secs(30),
-            command: Duration::from_secs(300),
-            data: Duration::from_secs(180),
-            data_reply: Duration::from_secs(600),
         }
     }
 }

@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     plain("kubeconfig", _kubeconfig, "print the kubeconfig's path")
     load = plain("load-image", _load_image, "import docker or OCI archives into the node")
     load.add_argument("archives", nargs="+", type=Path, metavar="FILE.tar")
+    program = plain("load-program", _load_program, "make an image of one static program, import it")
+    program.add_argument("reference", metavar="NAME:TAG")
+    program.add_argument("program", type=Path, metavar="FILE")
     plain("kubectl", _kubectl, "run kubectl, with all further arguments, on the cluster")
     program = plain("bin", _bin, "print the path of a built program (kubectl, helm, …)")
     program.add_argument("name", metavar="NAME")
@@ -109,6 +112,10 @@ def _kubeconfig(cluster: Cluster, _: argparse.Namespace) -> None:
 
 def _load_image(cluster: Cluster, options: argparse.Namespace) -> None:
     cluster.load_images(options.archives)
+
+
+def _load_program(cluster: Cluster, options: argparse.Namespace) -> None:
+    cluster.load_program(options.reference, options.program)
 
 
 def _kubectl(cluster: Cluster, options: argparse.Namespace) -> None:

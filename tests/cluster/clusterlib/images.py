@@ -92,6 +92,11 @@ def busybox_image(reference: str, busybox: Path) -> bytes:
     return archive(reference, entries, ["/bin/sh"])
 
 
+def program_image(reference: str, program: Path) -> bytes:
+    """An image of one static program and nothing else."""
+    return archive(reference, [Entry("program", program.read_bytes())], ["/program"])
+
+
 def _tar(entries: Iterable[Entry]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:

@@ -6,13 +6,14 @@ import fcntl
 import os
 import socket
 import subprocess
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import build, commands, config, dns, network, packages, pki, settings, teardown
+from . import build, commands, config, dns, images, network, packages, pki, settings, teardown
 from .api import Api, ApiError
 from .build import Cache
 from .processes import Supervisor
@@ -92,6 +93,13 @@ class Cluster:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise ClusterError(f"import of {archive} failed: {done.stderr.strip()}")
+
+    def load_program(self, reference: str, program: Path) -> None:
+        """Makes an image of one static program and imports it."""
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "image.tar"
+            archive.write_bytes(images.program_image(reference, program))
+            self.load_images([archive])
 
     # --- steps of a start -------------------------------------------------
 

@@ -9,3 +9,4 @@ mod identity;
 mod lifecycle;
 mod refusal;
 mod submission;
+mod workload;

@@ -1,0 +1,95 @@
+//! A session of an attempt with one host: how it is protected, and whether it may be used.
+
+use std::net::{IpAddr, SocketAddr};
+
+use relay_smtp::client::Credentials;
+
+use super::fault::{forbidden, of_connection};
+use super::{Attempt, options};
+use crate::delivery::connection::{self, Connection, Target};
+use crate::delivery::outcome::Remote;
+use crate::delivery::plan::{self, Hop, Security};
+
+impl Attempt<'_> {
+    /// A connection that was made for other messages, unless this one must not go over it.
+    pub(super) async fn usable(&self, connection: Connection) -> Option<Connection> {
+        if !self.requires_tls() || connection.is_verified() {
+            return Some(connection);
+        }
+        connection.close().await;
+        None
+    }
+
+    /// Connects to one address and sends; gives back what another may still deliver.
+    pub(super) async fn host(&mut self, hop: &Hop, address: IpAddr, open: Vec<usize>) -> Vec<usize> {
+        let config = &self.snapshot.config;
+        let smarthost = hop
+            .smarthost
+            .and_then(|index| config.delivery.smarthosts.get(index));
+        let remote = Remote {
+            host: hop.host.clone(),
+            address: SocketAddr::new(address, hop.port),
+            encryption: None,
+        };
+        let security = if self.requires_tls() {
+            hop.security.or_verified()
+        } else {
+            hop.security
+        };
+        let target = Target {
+            remote: remote.clone(),
+            security,
+            tls: self.tls(hop, security),
+            credentials: smarthost
+                .and_then(|smarthost| smarthost.authentication.as_ref())
+                .map(|authentication| Credentials {
+                    username: authentication.username.clone(),
+                    password: authentication.password.expose().into(),
+                }),
+            name: config.hostname.clone(),
+            timeouts: config.delivery.timeouts.clone(),
+        };
+        match connection::open(&target, &self.engine.context.metrics).await {
+            Ok(connection) if self.is_loop(hop, address, &connection) => {
+                connection.close().await;
+                self.note(&open, &forbidden(&hop.host));
+                open
+            }
+            Ok(connection) => self.transactions(connection, open, false).await,
+            Err(error) => {
+                tracing::debug!(
+                    message_id = %self.work.id, host = %remote.host, address = %remote.address, %error,
+                    "no session with this address"
+                );
+                let fate = of_connection(&error, &remote);
+                let fate = if self.requires_tls() {
+                    options::without_tls(fate, &error)
+                } else {
+                    fate
+                };
+                self.note(&open, &fate);
+                open
+            }
+        }
+    }
+
+    fn tls(&self, hop: &Hop, security: Security) -> std::sync::Arc<rustls::ClientConfig> {
+        let tls = &self.engine.tls;
+        let smarthost = hop
+            .smarthost
+            .and_then(|index| self.snapshot.smarthost_tls.get(index));
+        match (security, smarthost) {
+            (Security::Verified | Security::Implicit, Some(verified)) => verified.clone(),
+            (Security::Verified | Security::Implicit, None) => tls.verified.clone(),
+            _ => tls.unverified.clone(),
+        }
+    }
+
+    /// Whether a mail exchanger turned out to be this relay.
+    fn is_loop(&self, hop: &Hop, address: IpAddr, connection: &Connection) -> bool {
+        let config = &self.snapshot.config;
+        let name = &connection.client().capabilities().name;
+        let permitted = &config.delivery.permitted_networks;
+        hop.smarthost.is_none() && plan::is_loop(name, &config.hostname, address, permitted)
+    }
+}

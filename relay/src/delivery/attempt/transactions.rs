@@ -1,0 +1,191 @@
+//! The transactions of an attempt over one connection, and what they make of each recipient.
+
+use std::fmt::Write as _;
+
+use relay_smtp::client::{self, RECIPIENTS, Stage, Verdict};
+use relay_smtp::{Address, EnhancedCode};
+
+use super::fault::of_connection;
+use super::{Attempt, Content, convert, options};
+use crate::context::now;
+use crate::delivery::connection::{Connection, ConnectionError};
+use crate::delivery::outcome::{self, Fate, Kind, PassedOn};
+
+impl Attempt<'_> {
+    /// Sends to all open recipients over one connection, in as many transactions as it takes; gives
+    /// back what another host may still deliver.
+    pub(super) async fn transactions(
+        &mut self,
+        mut connection: Connection,
+        mut open: Vec<usize>,
+        reused: bool,
+    ) -> Vec<usize> {
+        let mut left = Vec::new();
+        let mut first = reused;
+        while !open.is_empty() && connection.is_ready() {
+            self.convert(&connection, &open).await;
+            if let Some(fate) = self.unfit(&connection, &open) {
+                self.note(&open, &fate);
+                // Another host may do what this one cannot.
+                let others = std::mem::take(&mut open);
+                left.extend(others.into_iter().filter(|_| fate.host_fault));
+                break;
+            }
+            let offers = connection.client().capabilities();
+            let most = offers.recipients.unwrap_or(RECIPIENTS).min(RECIPIENTS);
+            let passed_on = PassedOn {
+                reports: offers.dsn,
+                deadline: offers.deliver_by.is_some(),
+            };
+            let rest = open.split_off(open.len().min(most));
+            let (verdicts, error) = self.send(&mut connection, &open).await;
+            // A server that closed an idle connection has judged nothing (cases B8 and B30).
+            if std::mem::take(&mut first) && verdicts.iter().all(is_stale) {
+                open.extend(rest);
+                return open;
+            }
+            let progress = verdicts
+                .iter()
+                .any(|one| matches!(one, Verdict::Accepted(_)));
+            let mut again = Vec::new();
+            for (position, verdict) in open.into_iter().zip(&verdicts) {
+                if progress && outcome::too_many_recipients(verdict) {
+                    again.push(position);
+                    continue;
+                }
+                let fate = match (verdict, &error) {
+                    (Verdict::Undecided, Some(error)) => of_connection(error, connection.remote()),
+                    _ => outcome::of_verdict(verdict, connection.remote()),
+                };
+                let fate = Fate { passed_on, ..fate };
+                if fate.host_fault {
+                    left.push(position);
+                }
+                self.note(&[position], &fate);
+            }
+            again.extend(rest);
+            open = again;
+        }
+        if !open.is_empty() {
+            let fate = outcome::of_verdict(&Verdict::Undecided, connection.remote());
+            self.note(&open, &fate);
+            left.extend(open);
+        }
+        if connection.is_ready() {
+            self.connection = Some(connection);
+        }
+        left
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        positions: &[usize],
+    ) -> (Vec<Verdict>, Option<ConnectionError>) {
+        let recipients: Vec<&Address> = positions
+            .iter()
+            .filter_map(|position| self.recipient(*position))
+            .collect();
+        let mail = options::now(&self.work.envelope.options, now());
+        let recipient_options: Vec<_> = positions
+            .iter()
+            .map(|position| {
+                let index = self.work.recipients.get(*position)?;
+                self.work.envelope.recipient_options(*index)
+            })
+            .collect();
+        let content = self.content_for(connection);
+        let envelope = client::Envelope {
+            options: Some(&mail),
+            recipient_options: &recipient_options,
+            sender: self.work.envelope.sender.as_ref(),
+            recipients: &recipients,
+            size: content.size,
+            eight_bit: content.eight_bit,
+            smtputf8: self.needs_utf8(positions),
+        };
+        connection.send(&envelope, &content.pieces).await
+    }
+
+    /// Makes the content that this server can take, if it can take this message at all.
+    async fn convert(&mut self, connection: &Connection, positions: &[usize]) {
+        let offers = connection.client().capabilities();
+        let needed = self.content.eight_bit && !offers.eight_bit_mime;
+        let utf8 = self.needs_utf8(positions) && !offers.smtputf8;
+        if needed && !utf8 && self.seven_bit.is_none() {
+            let (context, snapshot) = (&self.engine.context, self.snapshot);
+            let converted = convert::to_seven_bit(context, snapshot, self.content).await;
+            self.seven_bit = Some(converted);
+        }
+    }
+
+    /// What this server is given.
+    fn content_for(&self, connection: &Connection) -> &Content {
+        match &self.seven_bit {
+            Some(Ok(content)) if !connection.client().capabilities().eight_bit_mime => content,
+            _ => self.content,
+        }
+    }
+
+    /// Cases L7, L8 and L12: by what is in envelope and headers, not by what the client said.
+    fn needs_utf8(&self, positions: &[usize]) -> bool {
+        let sender = self.work.envelope.sender.as_ref();
+        self.content.utf8_headers
+            || sender.is_some_and(Address::is_utf8)
+            || positions
+                .iter()
+                .filter_map(|position| self.recipient(*position))
+                .any(Address::is_utf8)
+    }
+
+    /// What the server cannot take whatever it is told.
+    fn unfit(&self, connection: &Connection, positions: &[usize]) -> Option<Fate> {
+        let offers = connection.client().capabilities();
+        if self.requires_tls()
+            && let Some(fate) = options::unprotected(connection)
+        {
+            return Some(fate);
+        }
+        if let Some(fate) = options::unwatched(&self.work.envelope.options, connection) {
+            return Some(fate);
+        }
+        let failed = |subject, detail, text: String| {
+            let status = EnhancedCode::new(5, subject, detail);
+            Some(Fate {
+                remote: Some(connection.remote().clone()),
+                ..Fate::local(Kind::Failed, status, text)
+            })
+        };
+        let content = self.content_for(connection);
+        if let Some(limit @ 1..) = offers.size
+            && content.size > limit
+        {
+            let text = format!(
+                "the message has {} octets, and the server takes at most {limit}",
+                content.size
+            );
+            return failed(3, 4, text);
+        }
+        if !offers.smtputf8 && self.needs_utf8(positions) {
+            let text = "the server does not take addresses or headers in UTF-8 (SMTPUTF8)";
+            return failed(6, 7, text.into());
+        }
+        if !offers.eight_bit_mime && content.eight_bit {
+            let mut text =
+                String::from("the server does not take messages with octets above 127 (8BITMIME)");
+            if let Some(Err(cause)) = &self.seven_bit {
+                let _ = write!(text, ", and the message cannot be converted: {cause}");
+            }
+            return failed(6, 3, text);
+        }
+        None
+    }
+}
+
+fn is_stale(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Undecided => true,
+        Verdict::Refused(Stage::Mail, reply) => matches!(reply.code(), 421 | 503),
+        _ => false,
+    }
+}
