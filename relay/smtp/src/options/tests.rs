@@ -93,6 +93,21 @@ fn ret_and_envid_are_read_within_their_limits() {
     }
 }
 
+/// `ENVID` and `ORCPT` come back in the header blocks of reports (RFC 3464 section 2.2.1).
+#[test]
+fn r6_no_parameter_carries_a_line_end_into_a_report() {
+    for end in ["+0A", "+0D+0A", "+0D", "\n", "\r\n"] {
+        let value = format!("a{end}X-Forged:+20yes");
+        assert!(of_mail("ENVID", &value).is_err(), "{value:?}");
+        assert!(of_recipient("ORCPT", &format!("rfc822;{value}")).is_err(), "{value:?}");
+        assert!(of_recipient("ORCPT", &format!("{value};a@b")).is_err(), "{value:?}");
+    }
+    for end in [r"\x{0A}", r"\x{0D}\x{0A}", r"\x{85}", "\n"] {
+        let value = format!("utf-8;a{end}X-Forged:yes");
+        assert!(of_recipient("ORCPT", &value).is_err(), "{value:?}");
+    }
+}
+
 #[test]
 fn notify_and_orcpt_are_read_and_written() {
     let notify = |value: &str| of_recipient("NOTIFY", value).map(|one| one.notify.unwrap());
