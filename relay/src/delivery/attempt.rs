@@ -19,7 +19,6 @@ use super::SMARTHOST;
 use super::connection::Connection;
 use super::engine::Engine;
 use super::outcome::{Fate, Kind};
-use super::plan::{self, Route};
 use super::retry::Life;
 use crate::context::now;
 use crate::snapshot::Snapshot;

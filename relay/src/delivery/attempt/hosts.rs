@@ -57,7 +57,7 @@ impl Attempt<'_> {
 
 /// Whether `address` is one of this machine's: only then would the kernel choose it as the source
 /// for a packet to itself. No packet is sent.
-fn is_own(address: IpAddr) -> bool {
+pub(super) fn is_own(address: IpAddr) -> bool {
     let any: SocketAddr = if address.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
     } else {

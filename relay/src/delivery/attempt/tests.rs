@@ -1,7 +1,10 @@
 use bytes::Bytes;
 use relay_queue::Envelope;
 
+use super::fault::{forbidden, hopeful, of_host_lookup};
+use super::hosts::is_own;
 use super::*;
+use crate::delivery::resolve::ResolveError;
 use crate::delivery::testing::envelope;
 
 fn content(pieces: &[&str], smtputf8: bool) -> Content {
