@@ -214,10 +214,16 @@ impl Metrics {
         self.attempt_seconds.record(took.as_secs_f64(), &result);
     }
 
-    /// `recipients` came to `kind`: `delivered`, `deferred`, `failed` or `expired`.
-    pub(crate) fn outcome(&self, kind: &'static str, recipients: u64) {
-        self.outcomes
-            .add(recipients, &[KeyValue::new("outcome", kind)]);
+    /// `recipients` came to `kind`: `delivered`, `deferred`, `failed` or `expired`; `category` says
+    /// why, as in the log.
+    pub(crate) fn outcome(&self, kind: &'static str, category: &'static str, recipients: u64) {
+        self.outcomes.add(
+            recipients,
+            &[
+                KeyValue::new("outcome", kind),
+                KeyValue::new("category", category),
+            ],
+        );
     }
 
     /// A message reached the next server this long after it was accepted.
@@ -226,7 +232,7 @@ impl Metrics {
     }
 
     /// A failure was reported to its sender (`sent`), or why not (`null_sender`, `not_wanted`); or a
-    /// success (`relayed`).
+    /// delay (`delayed`) or success (`relayed`).
     pub(crate) fn bounce(&self, result: &'static str) {
         self.bounces.add(1, &[KeyValue::new("result", result)]);
     }

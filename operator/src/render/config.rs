@@ -245,6 +245,7 @@ fn build_retry(retry: &api::Retry) -> Result<Retry, Violation> {
         ("initial", &retry.initial, &mut built.initial),
         ("maximum", &retry.maximum, &mut built.maximum),
         ("expireAfter", &retry.expire_after, &mut built.expire_after),
+        ("delayAfter", &retry.delay_after, &mut built.delay_after),
     ];
     for (name, text, target) in fields {
         if let Some(text) = text {

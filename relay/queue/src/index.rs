@@ -9,6 +9,7 @@ mod slab;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::record::Settle;
 use crate::schedule::{Next, Schedule, Ticket};
 use crate::{Destination, Envelope, MessageId, Outcome, Timestamp};
 use slab::Slab;
@@ -109,7 +110,19 @@ struct Entry {
     accepted_at: Timestamp,
     location: Location,
     priority: i8,
+    delay: DelayReport,
     units: Units,
+}
+
+/// Whether the sender knows that a message is late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum DelayReport {
+    #[default]
+    NotYet,
+    /// Somebody makes the report. Not in the log: with the process the report is gone as well.
+    Claimed,
+    /// It is in the log, in the record that says so.
+    Told,
 }
 
 /// Work as the index knows it.
@@ -120,6 +133,7 @@ pub(crate) struct Taken {
     pub(crate) attempts: u32,
     pub(crate) recipients: Vec<u32>,
     pub(crate) location: Location,
+    pub(crate) delay_told: bool,
 }
 
 /// State of one open recipient.
@@ -128,6 +142,14 @@ pub(crate) struct Pending {
     pub(crate) recipient: u32,
     pub(crate) attempts: u32,
     pub(crate) due: Timestamp,
+}
+
+/// What a moved message carries with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) pending: Vec<Pending>,
+    /// The sender was told that the message is late.
+    pub(crate) delay_told: bool,
 }
 
 /// What a settle changed.
@@ -220,6 +242,7 @@ impl Index {
             accepted_at,
             location,
             priority: envelope.options.priority,
+            delay: DelayReport::NotYet,
             units,
         });
         self.slots.insert(id.0.to_be_bytes(), slot);
@@ -283,6 +306,7 @@ impl Index {
             attempts: unit.attempts,
             recipients: unit.recipients.as_slice().to_vec(),
             location: entry.location,
+            delay_told: entry.delay != DelayReport::NotYet,
         })
     }
 
@@ -303,20 +327,23 @@ impl Index {
     }
 
     /// Applies the outcomes of taken work and schedules what is left.
-    pub(crate) fn settle(
-        &mut self,
-        id: MessageId,
-        destination: &Destination,
-        outcomes: &[(u32, Outcome)],
-        attempts: u32,
-        retry_at: Timestamp,
-    ) -> Settled {
+    pub(crate) fn settle(&mut self, settle: &Settle, destination: &Destination) -> Settled {
+        let &Settle {
+            id,
+            attempts,
+            retry_at,
+            ref outcomes,
+            delay_told,
+        } = settle;
         let Some((slot, number)) = self.taken(id, destination) else {
             return Settled::Unknown;
         };
         let Some(entry) = self.entries.get_mut(slot) else {
             return Settled::Unknown;
         };
+        if delay_told {
+            entry.delay = DelayReport::Told;
+        }
         let Some(unit) = entry.units.get_mut(number as usize) else {
             return Settled::Unknown;
         };
@@ -332,6 +359,40 @@ impl Index {
                 .push(unit.destination, retry_at, entry.priority, ticket);
         }
         self.after_settle(slot)
+    }
+
+    /// Makes the caller the one that tells the sender of the delay: gives the open recipients for
+    /// which there was an attempt, those of `destination`, which is being tried, included. `None`
+    /// when somebody else tells or has told.
+    pub(crate) fn claim_delay(
+        &mut self,
+        id: MessageId,
+        destination: &Destination,
+    ) -> Option<Vec<u32>> {
+        let (slot, number) = self.taken(id, destination)?;
+        let entry = self.entries.get_mut(slot)?;
+        if entry.delay != DelayReport::NotYet {
+            return None;
+        }
+        entry.delay = DelayReport::Claimed;
+        let tried = (0..)
+            .zip(&entry.units)
+            .filter(|(unit_number, unit)| *unit_number == number || unit.attempts > 0);
+        let mut open: Vec<u32> = tried
+            .flat_map(|(_, unit)| unit.recipients.as_slice().iter().copied())
+            .collect();
+        open.sort_unstable();
+        Some(open)
+    }
+
+    /// The report is not made after all.
+    pub(crate) fn unclaim_delay(&mut self, id: MessageId) {
+        if let Some(slot) = self.slot(id)
+            && let Some(entry) = self.entries.get_mut(slot)
+            && entry.delay == DelayReport::Claimed
+        {
+            entry.delay = DelayReport::NotYet;
+        }
     }
 
     /// Forgets a message that can no longer be read.

@@ -155,29 +155,33 @@ impl Shared {
             attempts: work.attempts.saturating_add(1),
             retry_at,
             outcomes: outcomes.collect(),
+            delay_told: work.tells_delay && report.is_some(),
         };
+        if work.tells_delay && report.is_none() {
+            self.state.lock().index.unclaim_delay(work.id);
+        }
         let pieces = report.iter().flat_map(|report| &report.content);
         let in_file = pieces.map(Bytes::len).sum::<usize>() > self.tuning.inline_bytes;
         if in_file {
             let this = self.clone();
             let destination = work.destination;
             self.pool
-                .run(move || this.record_settle(settle, &destination, report, true, reply));
+                .run(move || this.record_settle(&settle, &destination, report, true, reply));
         } else {
-            self.record_settle(settle, &work.destination, report, false, reply);
+            self.record_settle(&settle, &work.destination, report, false, reply);
         }
     }
 
     fn record_settle(
         &self,
-        settle: Settle,
+        settle: &Settle,
         destination: &Destination,
         report: Option<NewMessage>,
         in_file: bool,
         reply: Reply,
     ) {
         let mut record = Record::default();
-        record.settle(&settle);
+        record.settle(settle);
         let report = report
             .map(|report| self.write_down(&mut record, report, in_file))
             .transpose();
@@ -189,24 +193,20 @@ impl Shared {
                 state
                     .index
                     .put_back(settle.id, destination, settle.retry_at);
+                if settle.delay_told {
+                    state.index.unclaim_delay(settle.id);
+                }
                 drop(state);
                 self.changed.notify_waiters();
                 return drop(reply.send(Err(error)));
             }
         };
-        let Settle {
-            id,
-            attempts,
-            retry_at,
-            outcomes,
-        } = settle;
         let mut state = self.state.lock();
         if let Err(error) = self.ended() {
             return drop(reply.send(Err(error)));
         }
-        let settled = state
-            .index
-            .settle(id, destination, &outcomes, attempts, retry_at);
+        let id = settle.id;
+        let settled = state.index.settle(settle, destination);
         let done = match settled {
             Settled::Done(location) => Some((id, location)),
             Settled::Open { .. } | Settled::Unknown => None,

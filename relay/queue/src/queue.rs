@@ -252,6 +252,19 @@ impl Queue {
         async move { result.await.unwrap_or(Err(AppendError::Closed)) }
     }
 
+    /// Makes `work` the one that tells the sender that the message is late, which happens once per
+    /// message: gives all recipients of the message that are open and were tried at least once, in
+    /// order, or `None` when the sender was told or is being told by other work. It counts only with
+    /// a settle of `work` that has a report; the two are one record, so that after a crash there are
+    /// both or neither.
+    pub fn claim_delay(&self, work: &mut Work) -> Option<Vec<u32>> {
+        let mut state = self.shared.state.lock();
+        let open = state.index.claim_delay(work.id, &work.destination);
+        work.delay_told = true;
+        work.tells_delay = open.is_some();
+        open
+    }
+
     /// Live messages, and when the oldest of them was accepted.
     pub fn status(&self) -> (u64, Option<Timestamp>) {
         let state = self.shared.state.lock();

@@ -60,6 +60,8 @@ impl Shared {
                         attempts: taken.attempts,
                         recipients: taken.recipients,
                         envelope,
+                        delay_told: taken.delay_told,
+                        tells_delay: false,
                     });
                 }
                 Err(error) => error,

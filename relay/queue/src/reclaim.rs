@@ -239,10 +239,10 @@ fn copy_message(
     if from.segment != segment || u64::from(from.offset) != offset {
         return None;
     }
-    let pending = state.index.pending(id);
+    let open = state.index.open(id);
     drop(state);
     let mut record = Record::default();
-    let to: Location = record.moved(octets, from, &pending);
+    let to: Location = record.moved(octets, from, &open);
     Some(Job {
         record,
         effect: Effect::Moved { id, from, to },

@@ -3,8 +3,8 @@
 //! | item | octets |
 //! |---|---|
 //! | message, moved message | kind, flags, 2 zero, envelope length 4, content length 4, content CRC 4, id 16, zero 4, CRC 4 of the 36 octets before and the envelope, envelope (JSON), content unless in a file of its own |
-//! | settle | kind, 3 zero, count 4, id 16, attempts 4, retry at 8, count × (recipient · 4 + outcome) 4 |
-//! | state | kind, 3 zero, count 4, id 16, count × (recipient 4, attempts 4, due 8) |
+//! | settle | kind, flags, 2 zero, count 4, id 16, attempts 4, retry at 8, count × (recipient · 4 + outcome) 4 |
+//! | state | kind, flags, 2 zero, count 4, id 16, count × (recipient 4, attempts 4, due 8) |
 //!
 //! Numbers are little-endian. A message item has checksums of its own, so that its envelope and
 //! its content can be read back, each alone, with the same assertion as at recovery. The envelope
@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use crate::index::{Location, Pending};
+use crate::index::{Location, Open, Pending};
 use crate::{Envelope, MessageId, Outcome, Timestamp};
 
 /// Octets before the envelope of a message item.
@@ -29,7 +29,10 @@ const KIND_MOVED: u8 = 2;
 const KIND_SETTLE: u8 = 3;
 const KIND_STATE: u8 = 4;
 
+/// Of a message: its content is a file of its own.
 const FLAG_IN_FILE: u8 = 1;
+/// Of a settle or state: the sender was told that the message is late. Older logs have zero there.
+const FLAG_DELAY_TOLD: u8 = 1;
 
 const SETTLE_HEADER: usize = 36;
 const STATE_HEADER: usize = 24;
@@ -87,7 +90,7 @@ impl Record {
     /// Adds the outcomes of an attempt.
     pub(crate) fn settle(&mut self, settle: &Settle) {
         let mut octets = Vec::with_capacity(SETTLE_HEADER + 4 * settle.outcomes.len());
-        octets.extend_from_slice(&[KIND_SETTLE, 0, 0, 0]);
+        octets.extend_from_slice(&[KIND_SETTLE, delay_flag(settle.delay_told), 0, 0]);
         octets.extend_from_slice(&count(settle.outcomes.len()).to_le_bytes());
         octets.extend_from_slice(&settle.id.0.to_le_bytes());
         octets.extend_from_slice(&settle.attempts.to_le_bytes());
@@ -105,7 +108,7 @@ impl Record {
 
     /// Adds a message item as it lies in another segment, and the state of its open recipients;
     /// returns where it will lie, counted from the start of the payload.
-    pub(crate) fn moved(&mut self, item: &[u8], from: Location, pending: &[Pending]) -> Location {
+    pub(crate) fn moved(&mut self, item: &[u8], from: Location, open: &Open) -> Location {
         let location = Location {
             offset: self.length,
             ..from
@@ -120,16 +123,16 @@ impl Record {
         seal(&mut octets);
         self.push(octets.into());
         self.push(Bytes::copy_from_slice(content));
-        self.state(from_id(item), pending);
+        self.state(from_id(item), open);
         location
     }
 
-    fn state(&mut self, id: MessageId, pending: &[Pending]) {
-        let mut octets = Vec::with_capacity(STATE_HEADER + STATE_ENTRY * pending.len());
-        octets.extend_from_slice(&[KIND_STATE, 0, 0, 0]);
-        octets.extend_from_slice(&count(pending.len()).to_le_bytes());
+    fn state(&mut self, id: MessageId, open: &Open) {
+        let mut octets = Vec::with_capacity(STATE_HEADER + STATE_ENTRY * open.pending.len());
+        octets.extend_from_slice(&[KIND_STATE, delay_flag(open.delay_told), 0, 0]);
+        octets.extend_from_slice(&count(open.pending.len()).to_le_bytes());
         octets.extend_from_slice(&id.0.to_le_bytes());
-        for one in pending {
+        for one in &open.pending {
             octets.extend_from_slice(&one.recipient.to_le_bytes());
             octets.extend_from_slice(&one.attempts.to_le_bytes());
             octets.extend_from_slice(&one.due.0.to_le_bytes());
@@ -194,6 +197,8 @@ pub(crate) struct Settle {
     pub(crate) attempts: u32,
     pub(crate) retry_at: Timestamp,
     pub(crate) outcomes: Vec<(u32, Outcome)>,
+    /// The record holds the report that tells the sender of the delay.
+    pub(crate) delay_told: bool,
 }
 
 /// A message item as read.
@@ -266,7 +271,7 @@ pub(crate) enum Item<'a> {
     /// A message, and where it lies from the start of the payload.
     Message(usize, MessageItem<'a>),
     Settle(Settle),
-    State(MessageId, Vec<Pending>),
+    State(MessageId, Open),
 }
 
 /// The items of a record's payload.
@@ -313,6 +318,7 @@ fn parse_settle(octets: &[u8]) -> Result<(Item<'_>, usize), Malformed> {
         attempts: number(header, 24),
         retry_at: time_at(header, 28),
         outcomes: outcomes.collect::<Result<_, _>>()?,
+        delay_told: header[1] & FLAG_DELAY_TOLD != 0,
     };
     Ok((Item::Settle(settle), length))
 }
@@ -327,7 +333,15 @@ fn parse_state(octets: &[u8]) -> Result<(Item<'_>, usize), Malformed> {
         attempts: number(entry, 4),
         due: time_at(entry, 8),
     });
-    Ok((Item::State(id_at(header, 8), pending.collect()), length))
+    let open = Open {
+        pending: pending.collect(),
+        delay_told: header[1] & FLAG_DELAY_TOLD != 0,
+    };
+    Ok((Item::State(id_at(header, 8), open), length))
+}
+
+const fn delay_flag(told: bool) -> u8 {
+    if told { FLAG_DELAY_TOLD } else { 0 }
 }
 
 /// Writes the checksum of a message item's header and envelope.

@@ -214,8 +214,8 @@ impl Replay<'_> {
                     let settled = self.index.replay_settle(&settle);
                     self.settled(settled);
                 }
-                Item::State(id, pending) => {
-                    let settled = self.index.replay_state(id, &pending);
+                Item::State(id, open) => {
+                    let settled = self.index.replay_state(id, &open);
                     self.settled(settled);
                 }
             }

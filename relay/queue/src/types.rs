@@ -157,6 +157,10 @@ pub struct Work {
     pub recipients: Vec<u32>,
     /// The envelope.
     pub envelope: Arc<Envelope>,
+    /// The sender was told that the message is late, or is being told.
+    pub delay_told: bool,
+    /// The report of this work's settle tells the sender so; set by [`crate::Queue::claim_delay`].
+    pub tells_delay: bool,
 }
 
 /// What became of one recipient in an attempt.

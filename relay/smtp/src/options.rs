@@ -57,6 +57,11 @@ impl RecipientOptions {
         self.notify.is_none_or(|notify| notify.failure)
     }
 
+    /// Whether the sender is told when delivery takes long.
+    pub fn reports_delay(&self) -> bool {
+        self.notify.is_none_or(|notify| notify.delay)
+    }
+
     /// Whether the sender wants to be told of nothing.
     pub fn never(&self) -> bool {
         self.notify == Some(Notify::default())

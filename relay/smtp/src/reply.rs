@@ -119,6 +119,11 @@ impl Reply {
         self.text.split('\n')
     }
 
+    /// Texts of the lines with line feeds between them, without codes.
+    pub fn raw_text(&self) -> &str {
+        &self.text
+    }
+
     /// Texts of the lines joined by spaces, without codes (case B12).
     pub fn text(&self) -> String {
         self.text.replace('\n', " ")

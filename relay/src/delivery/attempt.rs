@@ -71,7 +71,8 @@ impl<'a> Attempt<'a> {
 
     /// One fate per recipient, and a connection that can be used again.
     pub(super) async fn run(mut self) -> (Vec<Fate>, Option<Connection>) {
-        if Life::of(&self.work.envelope).is_late(now()) {
+        let retry = &self.snapshot.config.delivery.retry;
+        if Life::of(&self.work.envelope, retry, true).is_late(now()) {
             let text = "no server was asked any more";
             let fate = Fate::local(Kind::Failed, EnhancedCode::new(5, 4, 7), text).late();
             return (vec![fate; self.work.recipients.len()], self.connection);

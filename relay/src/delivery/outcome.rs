@@ -1,8 +1,14 @@
 //! What a reply or a fault means for a recipient. Pure.
 //!
+//! Two answers: what is done ([`Kind`]: delivered, tried again, given up), which follows from the
+//! reply code, and why ([`Category`]), which also looks at the enhanced code, the stage and the words.
+//!
 //! The reply code decides, the enhanced code is told on (RFC 5321 section 4.2.1, RFC 3463). A fault
 //! of one host is no fault of the message: the next host is tried, and it counts as permanent only
 //! when no host leaves hope (case B9).
+
+mod category;
+mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +17,8 @@ use relay_queue::Outcome;
 use relay_smtp::EnhancedCode;
 use relay_smtp::Reply;
 use relay_smtp::client::{Failure, Stage, Verdict};
+
+pub(crate) use category::{Category, Said};
 
 /// Delivery time expired, for good.
 const LATE: EnhancedCode = EnhancedCode::new(5, 4, 7);
@@ -156,6 +164,34 @@ impl Fate {
         self.expired && self.status == LATE
     }
 
+    /// Why it ended so; for a message that was given up for its age, what the last attempt met with.
+    pub(super) fn category(&self) -> Category {
+        let Some((stage, reply)) = &self.reply else {
+            return category::of_fault(self.kind, self.expired, self.status);
+        };
+        if self.kind == Kind::Delivered {
+            return Category::Delivered;
+        }
+        Category::of(&Said {
+            permanent: self.kind == Kind::Failed && !self.expired,
+            stage: Some(*stage),
+            status: reply.enhanced(),
+            words: reply.raw_text(),
+        })
+    }
+
+    /// Whether a server said that it has no such mailbox, and of this recipient alone: what it says
+    /// at the end of a message for several counts for none of them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the suppression list"))]
+    pub(super) fn is_hard_bounce(&self, alone: bool) -> bool {
+        self.category() == Category::Bounced
+            && !self.expired
+            && self
+                .reply
+                .as_ref()
+                .is_some_and(|(stage, _)| alone || *stage == Stage::Recipient)
+    }
+
     /// The reply with its code, or our own words.
     pub(super) fn diagnostic(&self) -> String {
         match &self.reply {
@@ -258,142 +294,4 @@ pub(super) fn of_failure(failure: &Failure, remote: &Remote) -> Fate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn remote() -> Remote {
-        Remote {
-            host: "mx.remote.test".into(),
-            address: "192.0.2.25:25".parse().unwrap(),
-            encryption: None,
-        }
-    }
-
-    fn reply(text: &str) -> Arc<Reply> {
-        let (code, text) = text.split_once(' ').unwrap_or((text, ""));
-        let (enhanced, text) =
-            EnhancedCode::split(text).map_or((None, text), |(code, text)| (Some(code), text));
-        Arc::new(Reply::new(code.parse().unwrap(), enhanced, text))
-    }
-
-    #[test]
-    fn b1_b4_b6_b10_b13_b16_b19_the_reply_code_decides_per_recipient() {
-        use Kind::{Deferred, Delivered, Failed};
-        let rows = [
-            (Stage::Recipient, "550 5.1.1 no such user", Failed, "5.1.1"),
-            (Stage::Recipient, "550 no such user", Failed, "5.1.1"),
-            (Stage::Recipient, "450 4.2.0 greylisted", Deferred, "4.2.0"),
-            (
-                Stage::Recipient,
-                "450 4.1.2 domain not found",
-                Deferred,
-                "4.1.2",
-            ),
-            (Stage::Recipient, "452 too many", Deferred, "4.5.3"),
-            (Stage::Recipient, "552 5.2.2 full", Deferred, "4.2.2"),
-            (Stage::Recipient, "552 too many", Deferred, "4.5.3"),
-            (Stage::Recipient, "556 no mail", Failed, "5.1.10"),
-            (Stage::Recipient, "571 5.7.509 denied", Failed, "5.7.509"),
-            (Stage::Content, "550 5.7.1 spam", Failed, "5.7.1"),
-            (Stage::Content, "552 too large", Failed, "5.3.4"),
-            (Stage::Content, "451 4.3.0 try again", Deferred, "4.3.0"),
-            (Stage::Content, "250 what", Deferred, "4.0.0"),
-            (Stage::Mail, "450 4.7.1 slow down", Deferred, "4.7.1"),
-            (Stage::Mail, "553 no", Failed, "5.0.0"),
-            (
-                Stage::Mail,
-                "530 5.7.0 authenticate first",
-                Deferred,
-                "4.7.0",
-            ),
-            (Stage::Data, "554 no", Failed, "5.0.0"),
-            (Stage::Authentication, "535 5.7.8 bad", Deferred, "4.7.8"),
-        ];
-        for (stage, text, kind, status) in rows {
-            let fate = of_verdict(&Verdict::Refused(stage, reply(text)), &remote());
-            assert_eq!(
-                (fate.kind, fate.status.to_string()),
-                (kind, status.into()),
-                "{text}"
-            );
-            assert_eq!(fate.diagnostic(), text);
-            assert!(!fate.host_fault, "{text}");
-        }
-        let fate = of_verdict(&Verdict::Accepted(reply("250 2.6.0 queued")), &remote());
-        assert_eq!(
-            (fate.kind, fate.status.to_string()),
-            (Delivered, "2.6.0".into())
-        );
-    }
-
-    #[test]
-    fn b4_only_too_many_recipients_goes_on_at_once() {
-        let rows = [
-            ("452 4.5.3 too many", true),
-            ("452 too many", true),
-            ("552 too many", true),
-            ("552 5.5.3 too many", true),
-            ("452 4.2.2 full", false),
-            ("452 4.3.1 no space", false),
-            ("450 later", false),
-        ];
-        for (text, expected) in rows {
-            let verdict = Verdict::Refused(Stage::Recipient, reply(text));
-            assert_eq!(too_many_recipients(&verdict), expected, "{text}");
-        }
-        assert!(!too_many_recipients(&Verdict::Refused(
-            Stage::Mail,
-            reply("452 x")
-        )));
-    }
-
-    #[test]
-    fn b7_b9_b13_a_refused_session_is_a_fault_of_the_host() {
-        let rows = [
-            ("421 4.7.0 Try again later", Kind::Deferred, "4.7.0"),
-            ("554 go away", Kind::Failed, "5.3.2"),
-            ("521 no mail", Kind::Failed, "5.3.2"),
-        ];
-        for (text, kind, status) in rows {
-            let failure = Failure::Refused {
-                stage: Stage::Greeting,
-                reply: (*reply(text)).clone(),
-            };
-            let fate = of_failure(&failure, &remote());
-            assert_eq!((fate.kind, fate.status.to_string()), (kind, status.into()));
-            assert!(fate.host_fault);
-        }
-    }
-
-    #[test]
-    fn b9_hope_is_kept_when_another_host_refuses_for_good() {
-        let fate = |kind| Fate::host(kind, EnhancedCode::new(4, 4, 1), None, format!("{kind:?}"));
-        let (deferred, failed) = (fate(Kind::Deferred), fate(Kind::Failed));
-        assert_eq!(deferred.clone().or(failed.clone()), deferred);
-        assert_eq!(failed.clone().or(deferred.clone()), deferred);
-        assert_eq!(failed.clone().or(failed.clone()), failed);
-        let refused = Fate::local(Kind::Failed, EnhancedCode::new(5, 1, 1), "no");
-        assert_eq!(deferred.or(refused.clone()), refused);
-    }
-
-    #[test]
-    fn b27_a_lost_reply_is_flagged_and_not_tried_at_the_next_host() {
-        let fate = of_verdict(&Verdict::Unconfirmed, &remote());
-        assert!(fate.unconfirmed && !fate.host_fault);
-        assert_eq!(fate.kind, Kind::Deferred);
-        let fate = of_verdict(&Verdict::Undecided, &remote());
-        assert!(!fate.unconfirmed && fate.host_fault);
-    }
-
-    #[test]
-    fn a_421_in_a_transaction_is_a_fault_of_the_host_unless_the_content_was_sent() {
-        for (stage, expected) in [
-            (Stage::Mail, true),
-            (Stage::Data, true),
-            (Stage::Content, false),
-        ] {
-            let fate = of_verdict(&Verdict::Refused(stage, reply("421 bye")), &remote());
-            assert_eq!(fate.host_fault, expected);
-        }
-    }
-}
+mod tests;

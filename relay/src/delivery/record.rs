@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relay_queue::{Timestamp, Work};
 
-use super::outcome::{Fate, Kind};
+use super::outcome::{Category, Fate, Kind};
 use crate::metrics::Metrics;
 
 /// Tells about one attempt.
@@ -20,7 +20,6 @@ pub(super) fn attempt(
     let delivered = count(Kind::Delivered);
     let deferred = count(Kind::Deferred);
     let failed = count(Kind::Failed);
-    let expired = fates.iter().filter(|fate| fate.expired).count() as u64;
     let result = match (delivered, deferred, failed) {
         (_, 0, 0) => "delivered",
         (0, _, 0) => "deferred",
@@ -28,16 +27,7 @@ pub(super) fn attempt(
         _ => "partial",
     };
     metrics.attempt(result, took);
-    for (kind, recipients) in [
-        ("delivered", delivered),
-        ("deferred", deferred),
-        ("failed", failed - expired),
-        ("expired", expired),
-    ] {
-        if recipients > 0 {
-            metrics.outcome(kind, recipients);
-        }
-    }
+    outcomes(metrics, fates);
     let delay = Duration::from_millis(now.0.saturating_sub(work.envelope.accepted_at.0));
     if delivered > 0 {
         metrics.delivered_after(delay);
@@ -58,20 +48,43 @@ pub(super) fn attempt(
     }
 }
 
+/// What a recipient can come to.
+const OUTCOMES: [&str; 4] = ["delivered", "deferred", "failed", "expired"];
+
+/// Counts recipients by outcome and category.
+fn outcomes(metrics: &Metrics, fates: &[Fate]) {
+    let mut counts = [[0; Category::ALL.len()]; OUTCOMES.len()];
+    for fate in fates {
+        counts[outcome(fate)][fate.category() as usize] += 1;
+    }
+    for (name, counts) in OUTCOMES.iter().zip(counts) {
+        for (category, count) in Category::ALL.iter().zip(counts) {
+            if count > 0 {
+                metrics.outcome(name, category.name(), count);
+            }
+        }
+    }
+}
+
+/// Index into [`OUTCOMES`].
+fn outcome(fate: &Fate) -> usize {
+    match fate.kind {
+        Kind::Delivered => 0,
+        Kind::Deferred => 1,
+        Kind::Failed if !fate.expired => 2,
+        Kind::Failed => 3,
+    }
+}
+
 fn recipient(work: &Work, index: u32, fate: &Fate, delay: Duration) {
     let recipient = work.envelope.recipients.get(index as usize);
-    let outcome = match fate.kind {
-        Kind::Delivered => "delivered",
-        Kind::Deferred => "deferred",
-        Kind::Failed if fate.expired => "expired",
-        Kind::Failed => "failed",
-    };
     let remote = fate.remote.as_ref();
     let encryption = remote.and_then(|remote| remote.encryption);
     tracing::info!(
         message_id = %work.id,
         recipient = recipient.map(tracing::field::display),
-        outcome,
+        outcome = OUTCOMES[outcome(fate)],
+        category = fate.category().name(),
         destination = %work.destination,
         host = remote.map(|remote| &*remote.host),
         address = remote.map(|remote| tracing::field::display(remote.address)),

@@ -2,7 +2,7 @@
 
 use relay_config::Retry;
 use relay_queue::{Envelope, Timestamp};
-use relay_smtp::options::ByMode;
+use relay_smtp::options::{ByMode, RecipientOptions};
 
 /// What to do with recipients that were deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +22,44 @@ pub(super) struct Life {
     pub(super) from: Timestamp,
     /// When it comes back whatever the settings say.
     pub(super) deadline: Option<Timestamp>,
+    /// From when on its sender is to be told that it is late; `None` when nobody is told, any more
+    /// or at all.
+    pub(super) tell_at: Option<Timestamp>,
 }
 
 impl Life {
-    pub(super) fn of(envelope: &Envelope) -> Self {
-        let deadline = envelope.options.deadline;
+    /// `told`: the sender knows of the delay.
+    pub(super) fn of(envelope: &Envelope, retry: &Retry, told: bool) -> Self {
+        let deadline = |mode| {
+            let deadline = envelope.options.deadline;
+            let of_mode = deadline.filter(|deadline| deadline.mode == mode);
+            of_mode.map(|deadline| deadline.at)
+        };
+        let from = envelope.released_at();
+        let after = milliseconds(retry.delay_after.get());
+        let delay = (after > 0).then(|| Timestamp(from.0.saturating_add(after)));
+        let tell_at = delay.into_iter().chain(deadline(ByMode::Notify)).min();
         Self {
-            from: envelope.released_at(),
-            deadline: deadline
-                .filter(|deadline| deadline.mode == ByMode::Return)
-                .map(|deadline| deadline.at),
+            from,
+            deadline: deadline(ByMode::Return),
+            tell_at: tell_at.filter(|_| !told && is_anybody_told(envelope)),
         }
+    }
+
+    /// Whether the sender is to be told now that it is late.
+    pub(super) fn is_delayed(self, now: Timestamp) -> bool {
+        self.tell_at.is_some_and(|at| now >= at)
+    }
+
+    /// When it is given up.
+    pub(super) fn expires(self, retry: &Retry) -> Timestamp {
+        let expires = self
+            .from
+            .0
+            .saturating_add(milliseconds(retry.expire_after.get()));
+        self.deadline
+            .unwrap_or(Timestamp(u64::MAX))
+            .min(Timestamp(expires))
     }
 
     /// Whether the deadline is over.
@@ -41,9 +68,19 @@ impl Life {
     }
 }
 
+/// Whether a report of a delay would have a reader and a recipient: never of a report (case B24), and
+/// of a recipient only if `NOTIFY` asks for it or is not given (RFC 3461 section 4.1, RFC 2852 section
+/// 4.1).
+fn is_anybody_told(envelope: &Envelope) -> bool {
+    let options = &envelope.options.recipients;
+    envelope.sender.is_some()
+        && (options.len() < envelope.recipients.len()
+            || options.values().any(RecipientOptions::reports_delay))
+}
+
 /// Decides with the settings in force, so that a lowered limit holds for what is queued already
-/// (case B18). The last attempt falls on the moment of expiry, so that a message never waits longer
-/// than it lives. `random` is between 0 and 1; it spreads the waits by a fifth to either side.
+/// (case B18). An attempt falls on the moment of expiry, so that a message never waits longer than it
+/// lives, and one on the moment from which on its sender is told of the delay. `random` is between 0 and 1; it spreads the waits by a fifth to either side.
 pub(super) fn decide(
     retry: &Retry,
     attempts: u32,
@@ -61,16 +98,16 @@ pub(super) fn decide(
     if now.0 >= expires {
         return Decision::Expired;
     }
-    let expires = life
-        .deadline
-        .map_or(expires, |deadline| deadline.0.min(expires));
+    let expires = life.expires(retry).0;
     let initial = milliseconds(retry.initial.get());
     let maximum = milliseconds(retry.maximum.get());
     let doubled = 1_u64
         .checked_shl(attempts)
         .map_or(u64::MAX, |factor| initial.saturating_mul(factor));
     let wait = spread(doubled.min(maximum), random);
-    Decision::At(Timestamp(now.0.saturating_add(wait).min(expires)))
+    let tell_at = life.tell_at.filter(|at| *at > now);
+    let latest = tell_at.map_or(expires, |at| at.0.min(expires));
+    Decision::At(Timestamp(now.0.saturating_add(wait).min(latest)))
 }
 
 #[expect(
@@ -91,12 +128,14 @@ fn milliseconds(duration: std::time::Duration) -> u64 {
 mod tests {
     use super::*;
     use relay_config::Duration;
+    use relay_smtp::options::Notify;
 
     fn retry() -> Retry {
         Retry {
             initial: Duration::from_secs(60),
             maximum: Duration::from_secs(3600),
             expire_after: Duration::from_secs(7200),
+            delay_after: Duration::from_secs(1000),
         }
     }
 
@@ -104,6 +143,7 @@ mod tests {
     const LIFE: Life = Life {
         from: START,
         deadline: None,
+        tell_at: None,
     };
 
     fn after(seconds: u64) -> Timestamp {
@@ -172,6 +212,7 @@ mod tests {
         let life = Life {
             from: after(10_000),
             deadline: Some(after(10_100)),
+            tell_at: None,
         };
         let at = |seconds| decide(&retry(), 6, life, after(seconds), 0.5);
         assert_eq!(at(10_000), Decision::At(after(10_100)));
@@ -183,5 +224,89 @@ mod tests {
         let at = |seconds| decide(&retry(), 0, held, after(seconds), 0.5);
         assert_eq!(at(17_199), Decision::At(after(17_200)));
         assert_eq!(at(17_200), Decision::Expired);
+    }
+
+    #[test]
+    fn an_attempt_falls_on_the_moment_from_which_on_the_sender_is_told() {
+        let life = Life {
+            tell_at: Some(after(1000)),
+            ..LIFE
+        };
+        let at = |seconds| decide(&retry(), 4, life, after(seconds), 0.5);
+        assert_eq!(at(0), Decision::At(after(960)));
+        assert_eq!(at(900), Decision::At(after(1000)));
+        assert_eq!(at(1000), Decision::At(after(1960)));
+        assert!(!life.is_delayed(after(999)) && life.is_delayed(after(1000)));
+        assert!(!LIFE.is_delayed(after(7000)));
+    }
+
+    /// What an envelope asks for, and after how many seconds its sender is told of a delay.
+    fn told_after(
+        sender: bool,
+        notify: &[Option<Notify>],
+        by: Option<(u64, ByMode)>,
+    ) -> Option<u64> {
+        let address = relay_smtp::Address::parse("a@b.example").unwrap();
+        let asked = |notify: &Option<Notify>| RecipientOptions {
+            notify: *notify,
+            original: None,
+        };
+        let options = (0..).zip(notify.iter().map(asked));
+        let envelope = Envelope {
+            sender: sender.then(|| address.clone()),
+            recipients: notify.iter().map(|_| address.clone()).collect(),
+            accepted_at: START,
+            options: relay_queue::Options {
+                recipients: options.filter(|(_, one)| one.notify.is_some()).collect(),
+                deadline: by.map(|(seconds, mode)| relay_queue::Deadline {
+                    at: after(seconds),
+                    mode,
+                    trace: false,
+                }),
+                ..relay_queue::Options::default()
+            },
+            ..Envelope::default()
+        };
+        assert_eq!(Life::of(&envelope, &retry(), true).tell_at, None);
+        let at = Life::of(&envelope, &retry(), false).tell_at?;
+        Some((at.0 - START.0) / 1000)
+    }
+
+    #[test]
+    fn notify_by_and_the_null_sender_decide_who_is_told_of_a_delay() {
+        let (failure, never) = (
+            Some(Notify {
+                failure: true,
+                ..Notify::default()
+            }),
+            Some(Notify::default()),
+        );
+        let delay = Some(Notify {
+            delay: true,
+            ..Notify::default()
+        });
+        let (notify, giving_back) = (ByMode::Notify, ByMode::Return);
+        assert_eq!(told_after(true, &[None], None), Some(1000));
+        assert_eq!(told_after(true, &[delay], None), Some(1000));
+        assert_eq!(told_after(true, &[failure], None), None);
+        assert_eq!(told_after(true, &[never], None), None);
+        assert_eq!(told_after(true, &[never, None], None), Some(1000));
+        assert_eq!(told_after(false, &[None], None), None);
+        assert_eq!(told_after(true, &[None], Some((60, notify))), Some(60));
+        assert_eq!(told_after(true, &[None], Some((6000, notify))), Some(1000));
+        assert_eq!(
+            told_after(true, &[None], Some((60, giving_back))),
+            Some(1000)
+        );
+        assert_eq!(told_after(true, &[never], Some((60, notify))), None);
+        let off = Retry {
+            delay_after: Duration::from_secs(0),
+            ..retry()
+        };
+        let envelope = Envelope {
+            sender: relay_smtp::Address::parse("a@b.example").ok(),
+            ..Envelope::default()
+        };
+        assert_eq!(Life::of(&envelope, &off, false).tell_at, None);
     }
 }

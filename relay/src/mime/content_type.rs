@@ -43,7 +43,12 @@ pub(super) fn kind(value: &[u8]) -> Kind {
     }
     let subtype = scanner.word(b";").to_ascii_lowercase();
     match (kind.as_slice(), subtype.as_slice()) {
-        (b"text", _) => Kind::Text,
+        (b"text", _)
+        // RFC 6533 sections 4.2 and 5: lines of UTF-8 that may be encoded.
+        | (
+            b"message",
+            b"global-headers" | b"global-delivery-status" | b"global-disposition-notification",
+        ) => Kind::Text,
         (b"multipart", subtype) => Kind::Multipart {
             signed: subtype == b"signed",
             digest: subtype == b"digest",

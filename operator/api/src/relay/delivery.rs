@@ -133,6 +133,12 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub expire_after: Option<Duration>,
+
+    /// Age at which the sender of a message that still waits is told so, once, such as `1h`. Default
+    /// `4h`; `0s` is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub delay_after: Option<Duration>,
 }
 
 /// Encryption towards MX hosts.

@@ -107,6 +107,9 @@ pub struct Retry {
     /// Age at which a message is given up and bounced. Default 120h (RFC 5321 section 4.5.4.1
     /// asks for at least 4 to 5 days).
     pub expire_after: Duration,
+    /// Age at which the sender of a message that still waits is told so, once. Default 4h; 0s is
+    /// never. `NOTIFY` without `DELAY` and the null sender are not told in any case.
+    pub delay_after: Duration,
 }
 
 impl Default for Retry {
@@ -115,6 +118,7 @@ impl Default for Retry {
             initial: Duration::from_secs(60),
             maximum: Duration::from_secs(3600),
             expire_after: Duration::from_secs(120 * 3600),
+            delay_after: Duration::from_secs(4 * 3600),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Index, Location, Pending, Recipients, Settled, closed};
+use super::{DelayReport, Index, Location, Open, Pending, Recipients, Settled, closed};
 use crate::MessageId;
 use crate::record::Settle;
 
@@ -16,6 +16,9 @@ impl Index {
         let Some(entry) = self.entries.get_mut(slot) else {
             return Settled::Unknown;
         };
+        if settle.delay_told {
+            entry.delay = DelayReport::Told;
+        }
         let named: HashSet<u32> = settle.outcomes.iter().map(|(one, _)| *one).collect();
         let closed = closed(&settle.outcomes);
         for unit in &mut entry.units {
@@ -31,15 +34,19 @@ impl Index {
         self.after_settle(slot)
     }
 
-    /// Sets the open recipients of a message to exactly `pending` (replay of a moved message).
-    pub(crate) fn replay_state(&mut self, id: MessageId, pending: &[Pending]) -> Settled {
+    /// Sets the state of a message to exactly `state` (replay of a moved message).
+    pub(crate) fn replay_state(&mut self, id: MessageId, state: &Open) -> Settled {
         let Some(slot) = self.slot(id) else {
             return Settled::Unknown;
         };
         let Some(entry) = self.entries.get_mut(slot) else {
             return Settled::Unknown;
         };
-        let open: HashMap<u32, &Pending> = pending
+        if state.delay_told {
+            entry.delay = DelayReport::Told;
+        }
+        let open: HashMap<u32, &Pending> = state
+            .pending
             .iter()
             .map(|pending| (pending.recipient, pending))
             .collect();
@@ -63,13 +70,13 @@ impl Index {
         self.after_settle(slot)
     }
 
-    /// The open recipients of a message, as a moved message carries them.
-    pub(crate) fn pending(&self, id: MessageId) -> Vec<Pending> {
+    /// The state of a message, as a moved message carries it.
+    pub(crate) fn open(&self, id: MessageId) -> Open {
         let Some(entry) = self.entry(id) else {
-            return Vec::new();
+            return Open::default();
         };
         let units = entry.units.iter();
-        units
+        let pending = units
             .flat_map(|unit| {
                 unit.recipients.as_slice().iter().map(|&recipient| Pending {
                     recipient,
@@ -77,7 +84,11 @@ impl Index {
                     due: unit.due,
                 })
             })
-            .collect()
+            .collect();
+        Open {
+            pending,
+            delay_told: entry.delay == DelayReport::Told,
+        }
     }
 
     /// The message lies at `to` now. False if it no longer lives at `from`.

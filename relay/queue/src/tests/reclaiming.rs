@@ -51,9 +51,13 @@ fn a_long_deferred_message_is_copied_forward_with_its_state() {
         "d@slow.example",
     ];
     wait(queue.append(message(900, &to, "held back"))).unwrap();
-    let slow = queue.take_for(LATE, &"slow.example".into()).unwrap();
+    let mut slow = queue.take_for(LATE, &"slow.example".into()).unwrap();
     let retry = Timestamp(77_000);
-    wait(queue.settle(slow, &[Deferred, Delivered, Deferred], retry, None)).unwrap();
+    assert_eq!(queue.claim_delay(&mut slow), Some(vec![0, 1, 3]));
+    let late = Some(message(902, &["to@quick.example"], "late"));
+    wait(queue.settle(slow, &[Deferred, Delivered, Deferred], retry, late)).unwrap();
+    let late = queue.take_for(LATE, &"quick.example".into()).unwrap();
+    wait(queue.settle(late, &[Delivered], LATE, None)).unwrap();
     let large = vec![7; 3000];
     wait(queue.append(message(901, &["e@slow.example"], large.clone()))).unwrap();
     let first = Path::new("/queue/log/0000000001.segment");
@@ -78,6 +82,7 @@ fn a_long_deferred_message_is_copied_forward_with_its_state() {
             (work.id, &work.recipients[..], work.attempts),
             (id(900), &[0, 3][..], 1)
         );
+        assert!(work.delay_told);
         assert_eq!(content(&copy, id(900)), b"held back");
         assert_eq!(content(&copy, id(901)), large);
         wait(copy.settle(work, &[Delivered, Delivered], LATE, None)).unwrap();

@@ -244,3 +244,70 @@ fn those_who_wait_hear_of_an_append_and_of_a_retry() {
     );
     assert_eq!(queue.next_due_after(Timestamp(6_000)), None);
 }
+
+const SLOW: [&str; 3] = ["a@one.example", "b@two.example", "c@three.example"];
+
+fn report(number: u64) -> crate::NewMessage {
+    message(number, &["sender@origin.example"], "it is late")
+}
+
+#[test]
+fn the_sender_is_told_of_a_delay_once_over_all_destinations_and_restarts() {
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    wait(queue.append(message(1, &SLOW, "x"))).unwrap();
+    let one = queue.take_for(LATE, &"one.example".into()).unwrap();
+    wait(queue.settle(one, &[Deferred], Timestamp(6_000), None)).unwrap();
+    let mut one = queue.take_for(LATE, &"one.example".into()).unwrap();
+    let mut two = queue.take_for(LATE, &"two.example".into()).unwrap();
+    assert!(!one.delay_told && !two.delay_told);
+    // The third has not been tried, so there is nothing to tell of it.
+    assert_eq!(queue.claim_delay(&mut two), Some(vec![0, 1]));
+    assert_eq!(queue.claim_delay(&mut one), None);
+    wait(queue.settle(one, &[Deferred], Timestamp(7_000), Some(report(2)))).unwrap();
+    wait(queue.settle(two, &[Deferred], Timestamp(7_000), Some(report(3)))).unwrap();
+    let check = |queue: &Queue| {
+        let mut all = take_all(queue);
+        all.retain(|work| work.id == id(1));
+        assert_eq!(all.len(), 3);
+        for mut work in all {
+            assert!(work.delay_told);
+            assert_eq!(queue.claim_delay(&mut work), None);
+        }
+    };
+    check(&queue);
+    check(&reopen(&bench).1);
+}
+
+#[test]
+fn a_delay_that_was_claimed_and_not_told_is_told_after_a_restart() {
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    wait(queue.append(plain(1))).unwrap();
+    let mut work = queue.take(LATE, &mut |_| true).unwrap();
+    assert_eq!(queue.claim_delay(&mut work), Some(vec![0]));
+    let (_, copy) = reopen(&bench);
+    assert!(!copy.take(LATE, &mut |_| true).unwrap().delay_told);
+    // Nor does a settle count that has no report after all.
+    wait(queue.settle(work, &[Deferred], Timestamp(7_000), None)).unwrap();
+    let mut work = queue.take(LATE, &mut |_| true).unwrap();
+    assert!(!work.delay_told);
+    assert_eq!(queue.claim_delay(&mut work), Some(vec![0]));
+}
+
+#[test]
+fn a_delay_whose_report_found_the_disk_full_is_still_to_be_told() {
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    wait(queue.append(plain(1))).unwrap();
+    let mut work = queue.take(LATE, &mut |_| true).unwrap();
+    queue.claim_delay(&mut work).unwrap();
+    let used: usize = bench.disk.files("/queue").values().map(Vec::len).sum();
+    bench
+        .disk
+        .faults(|faults| faults.capacity = used as u64 + 500);
+    let report = message(2, &["sender@origin.example"], vec![b'r'; 3000]);
+    let settled = wait(queue.settle(work, &[Deferred], Timestamp(8_000), Some(report)));
+    assert!(matches!(settled, Err(AppendError::Full)));
+    assert!(!queue.take(LATE, &mut |_| true).unwrap().delay_told);
+}

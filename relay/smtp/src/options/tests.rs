@@ -99,8 +99,14 @@ fn r6_no_parameter_carries_a_line_end_into_a_report() {
     for end in ["+0A", "+0D+0A", "+0D", "\n", "\r\n"] {
         let value = format!("a{end}X-Forged:+20yes");
         assert!(of_mail("ENVID", &value).is_err(), "{value:?}");
-        assert!(of_recipient("ORCPT", &format!("rfc822;{value}")).is_err(), "{value:?}");
-        assert!(of_recipient("ORCPT", &format!("{value};a@b")).is_err(), "{value:?}");
+        assert!(
+            of_recipient("ORCPT", &format!("rfc822;{value}")).is_err(),
+            "{value:?}"
+        );
+        assert!(
+            of_recipient("ORCPT", &format!("{value};a@b")).is_err(),
+            "{value:?}"
+        );
     }
     for end in [r"\x{0A}", r"\x{0D}\x{0A}", r"\x{85}", "\n"] {
         let value = format!("utf-8;a{end}X-Forged:yes");

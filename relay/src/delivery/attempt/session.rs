@@ -21,7 +21,12 @@ impl Attempt<'_> {
     }
 
     /// Connects to one address and sends; gives back what another may still deliver.
-    pub(super) async fn host(&mut self, hop: &Hop, address: IpAddr, open: Vec<usize>) -> Vec<usize> {
+    pub(super) async fn host(
+        &mut self,
+        hop: &Hop,
+        address: IpAddr,
+        open: Vec<usize>,
+    ) -> Vec<usize> {
         let config = &self.snapshot.config;
         let smarthost = hop
             .smarthost

@@ -32,6 +32,8 @@ fn work(sender: &str) -> Work {
         destination: "remote.test".into(),
         attempts: 0,
         recipients: vec![0, 1],
+        delay_told: false,
+        tells_delay: false,
         envelope: Arc::new(Envelope {
             sender: Some(address(sender)),
             recipients: vec![address("a@remote.test"), address("b@remote.test")],
@@ -55,6 +57,7 @@ fn report(sender: &str, failed: &[Entry<'_>], content: &str) -> (NewMessage, Str
         original: &work,
         entries: failed,
         content: &[Bytes::from(content.to_owned())],
+        retried_until: Timestamp(1_700_432_000_000),
         now: Timestamp(1_700_000_060_000),
     })
     .unwrap();
@@ -218,7 +221,109 @@ fn a_host_name_that_is_no_mail_domain_still_gives_a_report() {
             fate: &words,
         }],
         content: &[],
+        retried_until: Timestamp(0),
         now: Timestamp(0),
     });
     assert!(message.is_ok());
+}
+
+#[test]
+fn a_report_of_a_delay_says_until_when_it_is_tried_and_gives_back_headers_alone() {
+    let recipient = address("a@remote.test");
+    let waiting = Fate {
+        kind: Kind::Deferred,
+        status: EnhancedCode::new(4, 2, 0),
+        ..fate("greylisted")
+    };
+    let entries = [Entry {
+        recipient: &recipient,
+        original: None,
+        fate: &waiting,
+    }];
+    let (message, text) = report("shop@from.example", &entries, CONTENT);
+    assert_eq!(message.envelope.sender, None);
+    assert!(text.contains("Subject: Delayed mail, still being tried\r\n"));
+    let block = "Final-Recipient: rfc822; a@remote.test\r\nAction: delayed\r\nStatus: 4.2.0\r\n";
+    assert!(text.contains(block), "{text}");
+    assert!(text.contains("Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000\r\n"));
+    let parsed = mail_parser::MessageParser::default()
+        .parse(text.as_bytes())
+        .unwrap();
+    let human = parsed.body_text(0).unwrap();
+    let until = "It is tried again until\r\nSun, 19 Nov 2023 22:13:20 +0000;";
+    assert!(human.contains(until), "{human}");
+    assert!(!text.contains("secret body") && !human.contains("could not be delivered"));
+}
+
+/// A report about a message that needed SMTPUTF8.
+fn global(give_back: Option<relay_smtp::options::GiveBack>, content: &str) -> String {
+    let recipient = address("p\u{e5}l@remote.test");
+    let words = fate("Adresse unbekannt: M\u{fc}ller");
+    let original = OriginalRecipient {
+        kind: "utf-8".into(),
+        address: "j\u{f8}rn@list.example".into(),
+    };
+    let mut work = work("shop@from.example");
+    let envelope = Arc::make_mut(&mut work.envelope);
+    envelope.smtputf8 = true;
+    envelope.recipients[0] = recipient.clone();
+    envelope.options.give_back = give_back;
+    let message = build(&Report {
+        id: MessageId(9),
+        hostname: "relay.example",
+        sender: &address("shop@from.example"),
+        original: &work,
+        entries: &[Entry {
+            recipient: &recipient,
+            original: Some(&original),
+            fate: &words,
+        }],
+        content: &[Bytes::from(content.to_owned())],
+        retried_until: Timestamp(0),
+        now: Timestamp(0),
+    })
+    .unwrap();
+    // Its own headers are ASCII, so that a way back without SMTPUTF8 takes it.
+    assert!(message.envelope.eight_bit && !message.envelope.smtputf8);
+    String::from_utf8(message.content.concat()).unwrap()
+}
+
+#[test]
+fn a_message_that_needed_smtputf8_is_reported_in_the_forms_of_rfc_6533() {
+    let content = "Subject: Gr\u{fc}\u{df}e\r\n\r\nsecret body\r\n";
+    let text = global(None, content);
+    let status =
+        "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n";
+    assert!(text.contains(status), "{text}");
+    assert!(text.contains("report-type=delivery-status"));
+    assert!(text.contains("\r\nOriginal-Recipient: utf-8; j\u{f8}rn@list.example\r\n"));
+    assert!(text.contains("\r\nFinal-Recipient: utf-8; p\u{e5}l@remote.test\r\n"));
+    assert!(text.contains("smtp; 550 5.1.1 Adresse unbekannt: M\u{fc}ller\r\n"));
+    assert!(text.contains("Content-Type: message/global-headers\r\n"));
+    assert!(text.contains("\r\nSubject: Gr\u{fc}\u{df}e\r\n"));
+    assert!(!text.contains("secret body"));
+    let text = global(Some(relay_smtp::options::GiveBack::Full), content);
+    assert!(text.contains("Content-Type: message/global\r\n"));
+    assert!(text.contains("\r\nsecret body\r\n"));
+}
+
+#[test]
+fn long_words_of_a_server_are_folded_and_none_is_lost() {
+    let recipient = address("a@remote.test");
+    let words: Vec<String> = (0..400).map(|number| format!("word{number}")).collect();
+    let long = fate(&words.join(" "));
+    let entries = [Entry {
+        recipient: &recipient,
+        original: None,
+        fate: &long,
+    }];
+    let (_, text) = report("shop@from.example", &entries, CONTENT);
+    let start = text.find("Diagnostic-Code:").unwrap();
+    let field = &text[start..text.find("Last-Attempt-Date:").unwrap()];
+    assert!(field.split("\r\n").all(|line| line.len() <= 998));
+    let unfolded = field.replace("\r\n ", " ");
+    assert_eq!(
+        unfolded,
+        format!("Diagnostic-Code: smtp; 550 5.1.1 {}\r\n", words.join(" "))
+    );
 }

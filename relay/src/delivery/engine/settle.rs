@@ -1,18 +1,25 @@
 //! The end of an attempt: what became of the recipients is written down and told.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use relay_queue::{MessageId, NewMessage, Outcome, Timestamp, Work};
+use relay_smtp::EnhancedCode;
 use relay_smtp::options::RecipientOptions;
 
 use super::{AFTER_FAULT, Engine, Guard};
 use crate::context::now;
-use crate::delivery::bounce;
+use crate::delivery::bounce::{self, Action};
 use crate::delivery::outcome::{Fate, Kind};
 use crate::delivery::record;
 use crate::delivery::retry::{self, Decision, Life};
 use crate::snapshot::Snapshot;
+
+/// What is said of a late recipient whose last attempt was another one.
+const UNKNOWN: EnhancedCode = EnhancedCode::new(4, 0, 0);
+/// Delivery takes longer than its sender allowed for (RFC 2852 section 4.1).
+const DELAYED: EnhancedCode = EnhancedCode::new(4, 4, 7);
 
 impl Engine {
     /// Writes down what became of the recipients, and tells.
@@ -24,12 +31,12 @@ impl Engine {
         content: &[Bytes],
         took: Duration,
     ) {
-        let Some(work) = guard.work.take() else {
+        let Some(mut work) = guard.work.take() else {
             return;
         };
         let now = now();
-        let life = Life::of(&work.envelope);
         let retry = &snapshot.config.delivery.retry;
+        let life = Life::of(&work.envelope, retry, work.delay_told);
         let decision = retry::decide(retry, work.attempts, life, now, fastrand::f64());
         let mut retry_at = match decision {
             Decision::At(at) => at,
@@ -42,7 +49,15 @@ impl Engine {
                 now
             }
         };
-        let report = match self.report(snapshot, &work, &fates, content, now) {
+        let delayed = self.claim_delay(&mut work, &fates, life, now);
+        let told = Told {
+            work: &work,
+            fates: &fates,
+            delayed: &delayed,
+            content,
+            retried_until: life.expires(retry),
+        };
+        let report = match self.report(snapshot, &told, now) {
             Ok(report) => report,
             Err(error) => {
                 // A failure without its report would be a loss: keep the recipients instead.
@@ -60,21 +75,55 @@ impl Engine {
         drop(self.context.queue.settle(work, &outcomes, retry_at, report));
     }
 
-    /// The report about the recipients that failed, and those that its sender wanted to hear of, to
-    /// the sender of the message.
+    /// The open recipients of a late message whose sender is to be told so by this settle, with what
+    /// is known of each.
+    fn claim_delay(
+        &self,
+        work: &mut Work,
+        fates: &[Fate],
+        life: Life,
+        now: Timestamp,
+    ) -> Vec<(u32, Fate)> {
+        let is_open = fates.iter().any(|fate| fate.kind == Kind::Deferred);
+        if !is_open || !life.is_delayed(now) {
+            return Vec::new();
+        }
+        let Some(open) = self.context.queue.claim_delay(work) else {
+            return Vec::new();
+        };
+        let known: HashMap<u32, &Fate> = work.recipients.iter().copied().zip(fates).collect();
+        let over = work
+            .envelope
+            .options
+            .deadline
+            .is_some_and(|by| now >= by.at);
+        open.into_iter()
+            .filter_map(|index| {
+                let mut fate = match known.get(&index) {
+                    Some(fate) if fate.kind != Kind::Deferred => return None,
+                    Some(fate) => (*fate).clone(),
+                    None => Fate::local(Kind::Deferred, UNKNOWN, "it waits for its next attempt"),
+                };
+                if over {
+                    fate.status = DELAYED;
+                }
+                Some((index, fate))
+            })
+            .collect()
+    }
+
+    /// The report about the recipients that failed, those that are late, and those that its sender
+    /// wanted to hear of, to the sender of the message.
     fn report(
         &self,
         snapshot: &Snapshot,
-        work: &Work,
-        fates: &[Fate],
-        content: &[Bytes],
+        told: &Told<'_>,
         now: Timestamp,
     ) -> Result<Option<NewMessage>, bounce::BounceError> {
-        let failures = fates
-            .iter()
-            .filter(|fate| fate.kind == Kind::Failed)
-            .count();
-        let entries = reported(work, fates);
+        let work = told.work;
+        let failed = told.fates.iter().filter(|fate| fate.kind == Kind::Failed);
+        let failures = failed.count();
+        let entries = told.entries();
         let Some(sender) = &work.envelope.sender else {
             // A report about a report would go round for ever (case B24).
             if failures > 0 {
@@ -100,20 +149,72 @@ impl Engine {
             return Ok(None);
         }
         let id = MessageId::new(now, fastrand::u128(..));
-        let message = bounce::build(&bounce::Report {
+        let report = bounce::Report {
             id,
             hostname: &snapshot.config.hostname,
             sender,
             original: work,
             entries: &entries,
-            content,
+            content: told.content,
+            retried_until: told.retried_until,
             now,
-        })?;
-        let is_failure = entries.iter().any(bounce::Entry::is_failure);
-        let result = if is_failure { "sent" } else { "relayed" };
+        };
+        let message = bounce::build(&report)?;
+        let result = match report.gravest() {
+            Action::Failed => "sent",
+            Action::Delayed => "delayed",
+            Action::Relayed => "relayed",
+        };
         self.context.metrics.bounce(result);
-        tracing::info!(message_id = %work.id, report = %id, recipients = entries.len(), "reported to the sender");
+        tracing::info!(
+            message_id = %work.id, report = %id, result, recipients = entries.len(),
+            "reported to the sender"
+        );
         Ok(Some(message))
+    }
+}
+
+/// What a report may be about.
+struct Told<'a> {
+    work: &'a Work,
+    fates: &'a [Fate],
+    /// By the number of the recipient.
+    delayed: &'a [(u32, Fate)],
+    content: &'a [Bytes],
+    retried_until: Timestamp,
+}
+
+impl Told<'_> {
+    /// The recipients whose sender is told of their fate, by what `NOTIFY` asked for (RFC 3461
+    /// sections 4.1 and 5.2.2) and `BY` (RFC 2852).
+    fn entries(&self) -> Vec<bounce::Entry<'_>> {
+        let deadline = self.work.envelope.options.deadline;
+        let told = |options: &RecipientOptions, fate: &Fate| match fate.kind {
+            Kind::Failed => options.reports_failure(),
+            Kind::Delivered if options.never() => false,
+            Kind::Delivered => {
+                !fate.passed_on.reports && options.reports_success()
+                    || deadline.is_some_and(|deadline| deadline.trace || !fate.passed_on.deadline)
+            }
+            Kind::Deferred => options.reports_delay(),
+        };
+        let nothing_asked = RecipientOptions::default();
+        let envelope = &self.work.envelope;
+        let ended = self.work.recipients.iter().copied().zip(self.fates);
+        let ended = ended.filter(|(_, fate)| fate.kind != Kind::Deferred);
+        let delayed = self.delayed.iter().map(|(index, fate)| (*index, fate));
+        ended
+            .chain(delayed)
+            .filter_map(|(index, fate)| {
+                let options = envelope.recipient_options(index);
+                let recipient = envelope.recipients.get(index as usize)?;
+                told(options.unwrap_or(&nothing_asked), fate).then(|| bounce::Entry {
+                    recipient,
+                    original: options.and_then(|options| options.original.as_ref()),
+                    fate,
+                })
+            })
+            .collect()
     }
 }
 
@@ -121,33 +222,4 @@ fn give_up(fates: &mut [Fate], how: impl Fn(Fate) -> Fate) {
     for fate in fates.iter_mut().filter(|fate| fate.kind == Kind::Deferred) {
         *fate = how(fate.clone());
     }
-}
-
-/// The recipients whose sender is told of their fate, by what `NOTIFY` asked for (RFC 3461 sections
-/// 4.1 and 5.2.2) and `BY` (RFC 2852).
-fn reported<'a>(work: &'a Work, fates: &'a [Fate]) -> Vec<bounce::Entry<'a>> {
-    let deadline = work.envelope.options.deadline;
-    let nothing_asked = RecipientOptions::default();
-    let told = |options: &RecipientOptions, fate: &Fate| match fate.kind {
-        Kind::Failed => options.reports_failure(),
-        Kind::Delivered if options.never() => false,
-        Kind::Delivered => {
-            !fate.passed_on.reports && options.reports_success()
-                || deadline.is_some_and(|deadline| deadline.trace || !fate.passed_on.deadline)
-        }
-        Kind::Deferred => false,
-    };
-    work.recipients
-        .iter()
-        .zip(fates)
-        .filter_map(|(index, fate)| {
-            let options = work.envelope.recipient_options(*index);
-            let recipient = work.envelope.recipients.get(*index as usize)?;
-            told(options.unwrap_or(&nothing_asked), fate).then(|| bounce::Entry {
-                recipient,
-                original: options.and_then(|options| options.original.as_ref()),
-                fate,
-            })
-        })
-        .collect()
 }

@@ -332,3 +332,114 @@ async fn requiretls_fails_with_5_7_30_at_a_server_that_does_not_offer_it() {
     assert!(!report.content.contains("\r\nhello\r\n"));
     relay.stop().await;
 }
+
+/// A relay whose messages are late after 1 ms, and a peer that takes none of those to `busy@`.
+async fn late_relay(delay_after: &str) -> (Relay, Peer) {
+    let retry = format!(
+        "retry: {{initial: 30ms, maximum: 30ms, expireAfter: 1h, delayAfter: {delay_after}}}"
+    );
+    relay_and_peer(says("RCPT TO:<busy", "450 4.2.0 greylisted"), &retry).await
+}
+
+fn attempts(peer: &Peer) -> usize {
+    let lines = (0..peer.connections()).flat_map(|number| peer.lines(number));
+    lines
+        .filter(|line| line.starts_with("RCPT TO:<busy"))
+        .count()
+}
+
+/// Waits until a message was tried that often.
+async fn tried(peer: &Peer, count: usize) {
+    let reached = async {
+        while attempts(peer) < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = crate::delivery::testing::PATIENCE;
+    tokio::time::timeout(patience, reached).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_delay_is_told_once_and_of_all_that_still_wait() {
+    let (relay, peer) = late_relay("1ms").await;
+    let delay = Notify {
+        delay: true,
+        ..NEVER
+    };
+    let to = [
+        "busy1@[127.0.0.1]",
+        "busy2@[127.0.0.1]",
+        B,
+        "busy3@[127.0.0.1]",
+    ];
+    let options = asking([(1, notify(SUCCESS)), (3, notify(delay))]);
+    relay.submit_asking(options, SENDER, &to, TEXT).await;
+    let messages = peer.received(2).await;
+    tried(&peer, 4 * 3).await;
+    let report = &messages[1];
+    assert_eq!(report.mail, "MAIL FROM:<>");
+    assert_eq!(report.content.matches("Action: delayed").count(), 2);
+    assert!(
+        report
+            .content
+            .contains("Final-Recipient: rfc822; busy1@[127.0.0.1]")
+    );
+    assert!(
+        report
+            .content
+            .contains("Final-Recipient: rfc822; busy3@[127.0.0.1]")
+    );
+    assert!(
+        report
+            .content
+            .contains("Diagnostic-Code: smtp; 450 4.2.0 greylisted")
+    );
+    // Neither who wants to hear of success alone nor who got it.
+    assert!(!report.content.contains("busy2@") && !report.content.contains("<b@"));
+    assert_eq!(peer.messages().len(), 2, "told twice");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_delay_is_not_told_where_nobody_wants_to_hear_of_it() {
+    for (delay_after, sender, wanted) in [
+        ("0s", SENDER, None),
+        ("1ms", None, None),
+        ("1ms", SENDER, Some(NEVER)),
+        ("1h", SENDER, None),
+    ] {
+        let (relay, peer) = late_relay(delay_after).await;
+        let options = wanted.map_or_else(Options::default, |wanted| asking([(0, notify(wanted))]));
+        relay
+            .submit_asking(options, sender, &["busy@[127.0.0.1]"], TEXT)
+            .await;
+        tried(&peer, 3).await;
+        assert!(peer.messages().is_empty(), "{delay_after} {sender:?}");
+        relay.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_late_by_mode_n_is_told_of_at_that_moment() {
+    let (relay, peer) = late_relay("0s").await;
+    let at = Timestamp(now().0 + 200);
+    let options = Options {
+        deadline: Some(Deadline {
+            at,
+            mode: ByMode::Notify,
+            trace: false,
+        }),
+        ..Options::default()
+    };
+    relay
+        .submit_asking(options, SENDER, &["busy@[127.0.0.1]"], TEXT)
+        .await;
+    let report = peer.received(1).await.remove(0).content;
+    assert!(now() >= at);
+    assert!(
+        report.contains("Action: delayed\r\nStatus: 4.4.7\r\n"),
+        "{report}"
+    );
+    assert!(report.contains("450 4.2.0 greylisted"));
+    relay.stop().await;
+}
