@@ -1,5 +1,6 @@
 //! What every task of the relay shares: configuration in force, queue, metrics, shutdown.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     /// The durable queue.
     pub(crate) queue: Queue,
+    /// Directory that holds the queue's; what else has to last lies beside it.
+    pub(crate) state: PathBuf,
     /// Instruments.
     pub(crate) metrics: Metrics,
     /// Cancelled when the process should stop: sessions answer 421 at their next idle moment,
@@ -91,8 +94,22 @@ impl Context {
     /// A context for tests: `config` is the main file as YAML, with PEM files inline nowhere, so
     /// without TLS; the queue lies below `directory`.
     pub(crate) fn for_test(config: &str, directory: &std::path::Path) -> SharedContext {
+        Self::for_test_with(config, &[], directory)
+    }
+
+    /// The same with files that the configuration names.
+    pub(crate) fn for_test_with(
+        config: &str,
+        files: &[(&str, &str)],
+        directory: &std::path::Path,
+    ) -> SharedContext {
         let name = std::path::Path::new("relay.yaml");
-        let source = std::collections::BTreeMap::from([(name.to_path_buf(), config.into())]);
+        let mut source = std::collections::BTreeMap::from([(name.to_path_buf(), config.into())]);
+        source.extend(
+            files
+                .iter()
+                .map(|(path, text)| (path.into(), (*text).into())),
+        );
         let files = relay_config::parse_files(name, &source).unwrap();
         let snapshot = Snapshot::build(files, None).unwrap();
         let destination = crate::delivery::destination_of(&snapshot.config);
@@ -110,6 +127,7 @@ impl Context {
         Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
+            state: directory.to_path_buf(),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "test-0".into(),

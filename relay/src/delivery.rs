@@ -11,14 +11,17 @@
 mod attempt;
 mod bounce;
 mod connection;
+mod dane;
 mod engine;
 mod outcome;
 mod plan;
+mod policy;
 mod pool;
 mod record;
 mod resolve;
 mod retry;
 mod slots;
+mod sts;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -28,6 +31,9 @@ use relay_queue::Destination;
 use relay_smtp::Address;
 
 use crate::context::SharedContext;
+
+pub(crate) use resolve::check_anchors;
+pub(crate) use tls::Web;
 
 /// Name of the destination that all mail has when smarthosts are configured.
 const SMARTHOST: &str = "smarthost";

@@ -3,6 +3,8 @@
 //! Every label has a small fixed set of values (`&'static str`, or a listener's name): never an
 //! address, a domain or an error text, so that the number of series stays bounded.
 
+mod transport;
+
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use crate::context::{Context, now};
+use transport::Transport;
 
 /// Seconds, from what memory answers to what a day of retries takes.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -29,7 +32,7 @@ const SIZES: [f64; 8] = [
 ];
 
 /// All instruments. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     meter: Meter,
     sessions: UpDownCounter<i64>,
@@ -49,6 +52,7 @@ pub(crate) struct Metrics {
     outgoing: Counter<u64>,
     outgoing_open: UpDownCounter<i64>,
     dns: Counter<u64>,
+    transport: Transport,
     reloads: Counter<u64>,
 }
 
@@ -124,6 +128,7 @@ impl Metrics {
                 "relay.dns.lookups",
                 "DNS lookups, by record type and result.",
             ),
+            transport: Transport::new(meter),
             reloads: counter("relay.config.reloads", "Changed configurations, by result."),
         }
     }
@@ -247,7 +252,8 @@ impl Metrics {
         self.outgoing_open.add(change, &[]);
     }
 
-    /// A DNS lookup: `record` is `MX`, `A`, …; `result` is `ok`, `empty`, `temporary`, `timeout`.
+    /// A DNS lookup: `record` is `MX`, `A`, …; `result` is `ok`, `empty`, `temporary`, `timeout` or
+    /// `bogus`.
     pub(crate) fn dns(&self, record: &'static str, result: &'static str) {
         self.dns.add(
             1,

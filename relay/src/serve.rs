@@ -103,9 +103,15 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
     );
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let queue = open_queue(path, &snapshot)?;
+    let directory = beside(path, &snapshot.load().config.queue.directory);
+    let state = directory
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default();
     let context = Arc::new(Context {
         snapshot,
         queue: queue.clone(),
+        state,
         metrics: Metrics::new(&telemetry.meter()),
         shutdown: CancellationToken::new(),
         instance: instance(),

@@ -19,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use serde::Serialize;
 
 use crate::authentication::{Decoy, Issuer, Issuers};
+use crate::delivery::{Web, check_anchors};
 use crate::dkim::{KeyError, Signer};
 use crate::tls::{self, PemFile, TlsError};
 
@@ -47,6 +48,8 @@ pub(crate) struct Snapshot {
     pub(crate) admin_tls: Option<Arc<rustls::ServerConfig>>,
     /// Verified TLS per smarthost, parallel to `config.delivery.smarthosts`.
     pub(crate) smarthost_tls: Vec<Arc<rustls::ClientConfig>>,
+    /// TLS towards MX hosts and hosts of MTA-STS policies, if not the built-in roots are trusted.
+    pub(crate) web: Option<Arc<Web>>,
     /// What each of `domains` was made of.
     fingerprints: HashMap<String, Fingerprint>,
 }
@@ -95,6 +98,8 @@ pub(crate) enum SnapshotError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("{0}")]
+    TrustAnchors(String),
     #[error("authentication.issuers[{issuer}].jwksFile: {source}")]
     KeySet {
         issuer: String,
@@ -150,6 +155,8 @@ impl Snapshot {
             None => None,
         };
         let smarthost_tls = smarthost_tls(&config, &pem)?;
+        let web = web(&config, &pem)?;
+        check_anchors(&config.dns.trust_anchors).map_err(SnapshotError::TrustAnchors)?;
         let mut domains = HashMap::with_capacity(config.domains.len());
         let mut fingerprints = HashMap::with_capacity(config.domains.len());
         for domain in std::mem::take(&mut config.domains) {
@@ -184,6 +191,7 @@ impl Snapshot {
             end_point,
             admin_tls,
             smarthost_tls,
+            web,
             fingerprints,
         })
     }
@@ -237,6 +245,18 @@ fn smarthost_tls(config: &Config, pem: &Pem) -> Result<Vec<Arc<rustls::ClientCon
         contexts.push(context);
     }
     Ok(contexts)
+}
+
+fn web(config: &Config, pem: &Pem) -> Result<Option<Arc<Web>>, TlsError> {
+    const FIELD: &str = "delivery.certificateAuthorities";
+    let Some(path) = &config.delivery.certificate_authorities else {
+        return Ok(None);
+    };
+    let web = Web::new(pem.file(FIELD, path).roots()?).map_err(|fault| TlsError::Context {
+        field: FIELD.into(),
+        fault: fault.to_string(),
+    })?;
+    Ok(Some(Arc::new(web)))
 }
 
 /// Issuers with their keys, which are moved out of the configuration.

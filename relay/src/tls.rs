@@ -78,7 +78,8 @@ impl PemFile<'_> {
         Ok(certificates)
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
+    /// All certificates of the file as authorities.
+    pub(crate) fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in self.certificates()? {
             let (field, file) = self.names();

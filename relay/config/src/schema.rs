@@ -10,11 +10,13 @@ use crate::{AuthenticationSettings, Cidr, Duration, Grant, Secret};
 
 mod delivery;
 mod limits;
+mod transport;
 
 pub use delivery::{
     Delivery, DeliveryTls, Retry, Smarthost, SmarthostAuthentication, SmarthostTls, Timeouts,
 };
 pub use limits::{LONGEST_HEADER, Limits};
+pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 /// The only version of the format so far.
 pub const VERSION: u32 = 1;
@@ -206,6 +208,13 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// One query. Default 5s.
     pub timeout: Duration,
+    /// Whether answers are validated, which DANE rests on. Default `Auto`.
+    pub dnssec: Dnssec,
+    /// DNSKEY records, in the form of a zone file, that are trusted besides the root's keys that are
+    /// built in: for a signed zone that the root does not know, such as one of a test network. All
+    /// keys of such a zone have to be named. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_anchors: Vec<String>,
 }
 
 impl Default for Dns {
@@ -213,6 +222,8 @@ impl Default for Dns {
         Self {
             servers: Vec::new(),
             timeout: Duration::from_secs(5),
+            dnssec: Dnssec::default(),
+            trust_anchors: Vec::new(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the shape alone cannot show to be wrong. The operator renders only what passes here, and
 //! the relay refuses what does not, with the last good configuration left in force.
 
+mod transport;
+
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
@@ -27,6 +29,7 @@ impl Config {
         for (index, smarthost) in self.delivery.smarthosts.iter().enumerate() {
             validate_smarthost(&format!("delivery.smarthosts[{index}]"), smarthost)?;
         }
+        self.validate_transport()?;
         self.authentication.validate()?;
         self.validate_domains()?;
         self.validate_credentials()
@@ -47,6 +50,7 @@ impl Config {
             .smarthosts
             .iter()
             .filter_map(|host| host.certificate_authorities.as_ref());
+        let authorities = self.delivery.certificate_authorities.iter();
         let keys = self
             .authentication
             .issuers
@@ -55,6 +59,7 @@ impl Config {
         listeners
             .chain(admin)
             .chain(smarthosts)
+            .chain(authorities)
             .chain(keys)
             .cloned()
             .collect()

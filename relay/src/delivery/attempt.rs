@@ -9,6 +9,7 @@ mod convert;
 mod fault;
 mod hosts;
 mod options;
+mod protection;
 mod session;
 mod transactions;
 
@@ -19,6 +20,7 @@ use super::SMARTHOST;
 use super::connection::Connection;
 use super::engine::Engine;
 use super::outcome::{Fate, Kind};
+use super::policy::Candidate;
 use super::retry::Life;
 use crate::context::now;
 use crate::snapshot::Snapshot;
@@ -152,12 +154,25 @@ impl<'a> Attempt<'a> {
                     continue;
                 }
             };
+            let candidate = Candidate {
+                domain: hop.smarthost.is_none().then(|| domain.into()),
+                name: hop.host.clone(),
+                port: hop.port,
+                setting: hop.security,
+            };
+            let policy = match self.policy(&candidate).await {
+                Ok(policy) => policy,
+                Err(fate) => {
+                    self.note(&open, &fate);
+                    continue;
+                }
+            };
             for address in addresses {
                 if tried == ADDRESSES {
                     return;
                 }
                 tried += 1;
-                open = self.host(&hop, address, open).await;
+                open = self.host(&hop, &candidate, &policy, address, open).await;
                 if open.is_empty() {
                     return;
                 }

@@ -21,11 +21,12 @@ use relay_smtp::transparency;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::outcome::{Encryption, Remote};
+use super::outcome::{AppliedPolicy, Encryption, Remote};
 use super::plan::Security;
+use super::policy::{Candidate, TlsPolicy};
 use crate::metrics::Metrics;
 use stream::Stream;
 
@@ -42,8 +43,12 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What to connect to, and how.
 pub(super) struct Target {
     pub(super) remote: Remote,
-    pub(super) security: Security,
-    /// For TLS: as the security wants it verified.
+    /// The name that a certificate has to have, if not that of the host.
+    pub(super) identity: Option<Arc<str>>,
+    /// The host as it was chosen, for another look at its policy.
+    pub(super) candidate: Candidate,
+    pub(super) policy: TlsPolicy,
+    /// For TLS: as the policy wants it verified.
     pub(super) tls: Arc<ClientConfig>,
     pub(super) credentials: Option<Credentials>,
     /// Own name for `EHLO`.
@@ -82,8 +87,10 @@ pub(super) struct Connection {
     client: Client,
     remote: Remote,
     timeouts: Timeouts,
-    /// The server proved its name.
-    verified: bool,
+    candidate: Candidate,
+    policy: TlsPolicy,
+    /// When it was last seen to fit its destination's policy.
+    judged_at: Instant,
     /// Transactions that were begun.
     transactions: u32,
     buffer: Box<[u8; READ]>,
@@ -101,15 +108,16 @@ pub(super) async fn open(
     target: &Target,
     metrics: &Metrics,
 ) -> Result<Connection, ConnectionError> {
-    let starttls = match target.security {
+    let security = target.policy.security;
+    let starttls = match security {
         Security::Clear | Security::Implicit => StartTls::Never,
         Security::Opportunistic => StartTls::Opportunistic,
-        Security::Required | Security::Verified => StartTls::Required,
+        Security::Required | Security::Verified | Security::Dane => StartTls::Required,
     };
     let first = establish(target, starttls, metrics).await;
-    match first {
+    let result = match first {
         Err(error @ (ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_)))
-            if target.security == Security::Opportunistic && target.credentials.is_none() =>
+            if security == Security::Opportunistic && target.credentials.is_none() =>
         {
             tracing::info!(
                 host = %target.remote.host, address = %target.remote.address, %error,
@@ -118,7 +126,15 @@ pub(super) async fn open(
             establish(target, StartTls::Never, metrics).await
         }
         result => result,
-    }
+    };
+    let AppliedPolicy { security, source } = target.policy.applied();
+    let outcome = match &result {
+        Ok(connection) if connection.remote.encryption.is_some() => "encrypted",
+        Ok(_) => "clear",
+        Err(_) => "failed",
+    };
+    metrics.tls_policy(security, source, outcome);
+    result
 }
 
 async fn establish(
@@ -156,17 +172,19 @@ async fn establish_unmetered(
         client: Client::new(Settings {
             name: target.name.clone(),
             starttls,
-            implicit_tls: target.security == Security::Implicit,
+            implicit_tls: target.policy.security == Security::Implicit,
             credentials: target.credentials.clone(),
         }),
         remote: target.remote.clone(),
         timeouts: target.timeouts.clone(),
-        verified: target.security.is_verified(),
+        candidate: target.candidate.clone(),
+        policy: target.policy.clone(),
+        judged_at: Instant::now(),
         transactions: 0,
         buffer: Box::new([0; READ]),
         metrics: metrics.clone(),
     };
-    if target.security == Security::Implicit {
+    if target.policy.security == Security::Implicit {
         connection = connection.handshake(target).await?;
     }
     let mut next = connection.client.next();
@@ -207,7 +225,27 @@ impl Connection {
 
     /// Whether it is encrypted towards a server that proved its name.
     pub(super) const fn is_verified(&self) -> bool {
-        self.verified
+        self.policy.security.is_verified()
+    }
+
+    /// What it was opened to.
+    pub(super) const fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// What it was opened under.
+    pub(super) const fn policy(&self) -> &TlsPolicy {
+        &self.policy
+    }
+
+    /// Whether it was seen to fit its destination's policy within the last `time`.
+    pub(super) fn is_judged_within(&self, time: Duration) -> bool {
+        self.judged_at.elapsed() < time
+    }
+
+    /// It was seen to fit just now.
+    pub(super) fn judged(&mut self) {
+        self.judged_at = Instant::now();
     }
 
     /// Transactions that were begun on it.
@@ -221,7 +259,7 @@ impl Connection {
     }
 
     async fn handshake(mut self, target: &Target) -> Result<Self, ConnectionError> {
-        let name = server_name(&target.remote);
+        let name = server_name(target);
         let connector = TlsConnector::from(target.tls.clone());
         let limit = self.timeouts.tls.get();
         let Stream::Clear(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
@@ -357,9 +395,10 @@ impl Connection {
 
 /// The name for SNI and for verification (cases T8 to T10 and M16); an address when the host is one
 /// or cannot be written as a name, which then sends no SNI.
-fn server_name(remote: &Remote) -> ServerName<'static> {
-    let address: SocketAddr = remote.address;
-    ServerName::try_from(remote.host.trim_end_matches('.').to_owned())
+fn server_name(target: &Target) -> ServerName<'static> {
+    let address: SocketAddr = target.remote.address;
+    let name = target.identity.as_ref().unwrap_or(&target.remote.host);
+    ServerName::try_from(name.trim_end_matches('.').to_owned())
         .unwrap_or_else(|_| ServerName::from(address.ip()))
 }
 

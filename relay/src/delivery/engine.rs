@@ -6,6 +6,7 @@
 //! the same destination at once; after `messages_per_connection` it ends, so that destinations take
 //! turns.
 
+mod policies;
 mod settle;
 mod trace;
 
@@ -26,6 +27,7 @@ use super::outcome::{Fate, Kind};
 use super::pool::Pool;
 use super::resolve::Resolvers;
 use super::slots::{Limits, Slot, Slots};
+use super::sts::Sts;
 use super::tls::Tls;
 use crate::context::{SharedContext, now};
 use crate::snapshot::Snapshot;
@@ -43,6 +45,7 @@ pub(super) struct Engine {
     pub(super) context: SharedContext,
     pub(super) tls: Tls,
     pub(super) resolvers: Resolvers,
+    pub(super) sts: Sts,
     slots: Arc<Slots>,
     pool: Pool<Connection>,
     memory: Semaphore,
@@ -60,17 +63,20 @@ pub(super) async fn run(context: SharedContext) {
     };
     let engine = Arc::new(Engine {
         resolvers: Resolvers::new(tls.clone(), context.metrics.clone()),
+        sts: Sts::open(context.state.join("mta-sts"), context.metrics.clone()),
         context,
         tls,
         slots: Arc::default(),
         pool: Pool::default(),
         memory: Semaphore::new(CONTENT_KIB as usize),
     });
+    let renewing = tokio::spawn(engine.clone().renew_policies());
     let mut tasks = JoinSet::new();
     while !engine.context.shutdown.is_cancelled() {
         engine.turn(&mut tasks).await;
     }
     engine.stop(tasks).await;
+    renewing.abort();
 }
 
 impl Engine {

@@ -32,6 +32,15 @@ pub(super) struct Remote {
     pub(super) address: SocketAddr,
     /// How the connection was encrypted.
     pub(super) encryption: Option<Encryption>,
+    /// How it had to be, and why.
+    pub(super) policy: Option<AppliedPolicy>,
+}
+
+/// The TLS policy that a server was spoken to under, for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AppliedPolicy {
+    pub(super) security: &'static str,
+    pub(super) source: &'static str,
 }
 
 /// Encryption of a connection, for logs.

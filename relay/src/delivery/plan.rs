@@ -19,18 +19,37 @@ pub(super) enum Security {
     Verified,
     /// TLS from the first octet, verified.
     Implicit,
+    /// `STARTTLS` with a certificate that the host's TLSA records name.
+    Dane,
 }
 
 impl Security {
     /// Whether nothing is sent before the server proved its name.
     pub(super) const fn is_verified(self) -> bool {
-        matches!(self, Self::Verified | Self::Implicit)
+        matches!(self, Self::Verified | Self::Implicit | Self::Dane)
+    }
+
+    /// Whether nothing is sent in clear text.
+    pub(super) const fn is_encrypted(self) -> bool {
+        self.is_verified() || matches!(self, Self::Required)
+    }
+
+    /// For logs and metrics.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Opportunistic => "opportunistic",
+            Self::Required => "required",
+            Self::Verified => "verified",
+            Self::Implicit => "implicit",
+            Self::Dane => "dane",
+        }
     }
 
     /// At least verified: for a message that must not go otherwise (RFC 8689 section 4.2.1).
     pub(super) const fn or_verified(self) -> Self {
         match self {
-            Self::Implicit => self,
+            Self::Implicit | Self::Dane => self,
             _ => Self::Verified,
         }
     }

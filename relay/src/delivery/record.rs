@@ -80,6 +80,7 @@ fn recipient(work: &Work, index: u32, fate: &Fate, delay: Duration) {
     let recipient = work.envelope.recipients.get(index as usize);
     let remote = fate.remote.as_ref();
     let encryption = remote.and_then(|remote| remote.encryption);
+    let policy = remote.and_then(|remote| remote.policy);
     tracing::info!(
         message_id = %work.id,
         recipient = recipient.map(tracing::field::display),
@@ -90,6 +91,8 @@ fn recipient(work: &Work, index: u32, fate: &Fate, delay: Duration) {
         address = remote.map(|remote| tracing::field::display(remote.address)),
         tls = encryption.map_or("none", |encryption| encryption.version),
         cipher = encryption.map(|encryption| encryption.cipher),
+        tls_policy = policy.map(|policy| policy.security),
+        tls_source = policy.map(|policy| policy.source),
         code = fate.reply.as_ref().map(|(_, reply)| reply.code()),
         enhanced = %fate.status,
         reply = %fate.diagnostic(),

@@ -5,21 +5,25 @@
 //! are absolute, since a pod's search list would turn one query into five. The cache is hickory's
 //! own, bounded by entries.
 
+mod backend;
+mod secure;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::{ResolverBuilder, TokioResolver};
 use parking_lot::Mutex;
-use relay_config::Dns;
+use relay_config::{Dns, Dnssec};
 
+use super::dane::Hosts;
 use super::plan::Exchanger;
 use super::tls::Tls;
 use crate::metrics::Metrics;
+pub(crate) use backend::check_anchors;
+use backend::{Backend, Judged};
 
 /// Answers that are kept.
 const CACHE_ENTRIES: u64 = 10_000;
@@ -51,12 +55,15 @@ pub(super) enum ResolveError {
     },
 }
 
-/// Makes resolvers; keeps one for as long as its settings hold.
+/// Makes resolvers; keeps each for as long as its settings hold.
 pub(super) struct Resolvers {
     tls: Tls,
     metrics: Metrics,
-    current: Mutex<Option<(Dns, Arc<Resolver>)>>,
+    current: Kept,
+    plain: Kept,
 }
+
+type Kept = Mutex<Option<(Dns, Arc<Resolver>)>>;
 
 impl Resolvers {
     pub(super) fn new(tls: Tls, metrics: Metrics) -> Self {
@@ -64,43 +71,53 @@ impl Resolvers {
             tls,
             metrics,
             current: Mutex::new(None),
+            plain: Mutex::new(None),
         }
     }
 
     /// The resolver for these settings.
     pub(super) fn get(&self, dns: &Dns) -> Result<Arc<Resolver>, ResolveError> {
-        let mut current = self.current.lock();
-        if let Some((settings, resolver)) = &*current
+        self.kept(&self.current, dns, || match dns.dnssec {
+            // It finds out.
+            Dnssec::Auto => {}
+            Dnssec::Disabled => self.metrics.dane_unavailable(Some("disabled")),
+            Dnssec::Validate | Dnssec::TrustResolver => self.metrics.dane_unavailable(None),
+        })
+    }
+
+    /// One that validates nothing, for names that the administrator gave: the certificate proves a
+    /// smarthost, and its name may be one of a network's own.
+    pub(super) fn plain(&self, dns: &Dns) -> Result<Arc<Resolver>, ResolveError> {
+        let dns = Dns {
+            dnssec: Dnssec::Disabled,
+            ..dns.clone()
+        };
+        self.kept(&self.plain, &dns, || ())
+    }
+
+    fn kept(
+        &self,
+        kept: &Kept,
+        dns: &Dns,
+        tell: impl FnOnce(),
+    ) -> Result<Arc<Resolver>, ResolveError> {
+        let mut kept = kept.lock();
+        if let Some((settings, resolver)) = &*kept
             && settings == dns
         {
             return Ok(resolver.clone());
         }
-        let built = build(dns, &self.tls)
+        let backend = Backend::new(dns, &self.tls.verified, &self.metrics)
             .map_err(|error| ResolveError::NoNameServers(error.to_string()))?;
         let resolver = Arc::new(Resolver {
-            inner: built,
+            backend,
+            hosts: Hosts::default(),
             metrics: self.metrics.clone(),
         });
-        *current = Some((dns.clone(), resolver.clone()));
+        tell();
+        *kept = Some((dns.clone(), resolver.clone()));
         Ok(resolver)
     }
-}
-
-fn build(dns: &Dns, tls: &Tls) -> Result<TokioResolver, NetError> {
-    let mut builder = if dns.servers.is_empty() {
-        TokioResolver::builder_tokio()?
-    } else {
-        let servers = dns.servers.iter().copied().map(name_server).collect();
-        TokioResolver::builder_with_config(
-            ResolverConfig::from_parts(None, Vec::new(), servers),
-            TokioRuntimeProvider::default(),
-        )
-    };
-    set_options(builder.options_mut(), dns);
-    // Without this the builder looks for the system's certificate authorities, of which an image
-    // from scratch has none, and fails.
-    let builder: ResolverBuilder<_> = builder.with_tls_config((*tls.verified).clone());
-    builder.build()
 }
 
 fn set_options(options: &mut ResolverOpts, dns: &Dns) {
@@ -119,8 +136,10 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 
 /// Answers for one set of name servers.
 pub(super) struct Resolver {
-    inner: TokioResolver,
-    metrics: Metrics,
+    backend: Backend,
+    /// What TLSA records say of hosts.
+    pub(super) hosts: Hosts,
+    pub(super) metrics: Metrics,
 }
 
 /// An answer, before it is known what it means.
@@ -193,15 +212,24 @@ impl Resolver {
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Answer, ResolveError> {
+        self.ask(name, kind).await.map(|(_, answer)| answer)
+    }
+
+    /// The answer, and with it what proves it, if it has records.
+    async fn ask(
+        &self,
+        name: &str,
+        kind: RecordType,
+    ) -> Result<(Option<Judged>, Answer), ResolveError> {
         let temporary = |cause: String| ResolveError::Temporary {
             name: name.into(),
             cause,
         };
-        let absolute = Name::from_ascii(format!("{name}."))
-            .map_err(|error| temporary(format!("it is no DNS name: {error}")))?;
-        let (answer, result) = match self.inner.lookup(absolute, kind).await {
-            Ok(lookup) => {
-                let records: Vec<RData> = lookup
+        let absolute = absolute(name)?;
+        let (answer, result) = match self.backend.lookup(&absolute, kind).await {
+            Ok(judged) => {
+                let records: Vec<RData> = judged
+                    .lookup
                     .answers()
                     .iter()
                     .filter(|record| record.record_type() == kind)
@@ -209,27 +237,42 @@ impl Resolver {
                     .collect();
                 // An alias whose target has no such records.
                 if records.is_empty() {
-                    (Ok(Answer::NoRecords), "empty")
+                    (Ok((Some(judged), Answer::NoRecords)), "empty")
                 } else {
-                    (Ok(Answer::Records(records)), "ok")
+                    (Ok((Some(judged), Answer::Records(records))), "ok")
                 }
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
-                ResponseCode::NoError => (Ok(Answer::NoRecords), "empty"),
-                ResponseCode::NXDomain => (Ok(Answer::NoSuchName), "empty"),
+                ResponseCode::NoError => (Ok((None, Answer::NoRecords)), "empty"),
+                ResponseCode::NXDomain => (Ok((None, Answer::NoSuchName)), "empty"),
                 code => (Err(temporary(code.to_string())), "temporary"),
             },
+            Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => {
+                let cause = "the answer should be signed and is not, or not rightly (DNSSEC)";
+                (Err(temporary(cause.into())), "bogus")
+            }
             Err(NetError::Timeout) => (Err(temporary("no answer in time".into())), "timeout"),
             Err(error) => (Err(temporary(error.to_string())), "temporary"),
         };
         let label = match kind {
             RecordType::MX => "MX",
             RecordType::A => "A",
+            RecordType::TLSA => "TLSA",
+            RecordType::TXT => "TXT",
+            RecordType::CNAME => "CNAME",
             _ => "AAAA",
         };
         self.metrics.dns(label, result);
         answer
     }
+}
+
+/// `name` as it is asked for: without the search list of a pod.
+fn absolute(name: &str) -> Result<Name, ResolveError> {
+    Name::from_ascii(format!("{name}.")).map_err(|error| ResolveError::Temporary {
+        name: name.into(),
+        cause: format!("it is no DNS name: {error}"),
+    })
 }
 
 /// A name without its trailing dot (case M16); empty for the root.

@@ -3,6 +3,8 @@
 
 pub(super) mod dns;
 pub(super) mod peer;
+pub(super) mod signed;
+pub(super) mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,8 +43,13 @@ pub(super) fn configuration(port: u16, dns: Option<SocketAddr>, delivery: &str) 
 impl Relay {
     /// Starts delivery.
     pub(super) fn start(configuration: &str) -> Self {
+        Self::start_with(configuration, &[])
+    }
+
+    /// The same with files that the configuration names.
+    pub(super) fn start_with(configuration: &str, files: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let context = Context::for_test(configuration, directory.path());
+        let context = Context::for_test_with(configuration, files, directory.path());
         let task = tokio::spawn(crate::delivery::run(context.clone()));
         Self {
             context,
@@ -112,6 +119,22 @@ impl Relay {
                 let changed = self.context.queue.changed();
                 let later = self.context.queue.next_due().is_some_and(|due| due > now());
                 if later {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
+    }
+
+    /// Waits until that many messages are queued, or nothing is due any more.
+    pub(super) async fn settled_or(&self, count: u64) {
+        let reached = async {
+            loop {
+                let changed = self.context.queue.changed();
+                let queue = &self.context.queue;
+                let later = queue.next_due().is_some_and(|due| due > now());
+                if later || queue.status().0 == count {
                     return;
                 }
                 changed.await;

@@ -87,6 +87,7 @@ impl Relay {
         let context = Arc::new(Context {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
+            state: directory.path().to_path_buf(),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "outbox-0".into(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::transport::{MtaSts, TlsOverride};
 use crate::{Cidr, Duration, Secret};
 
 /// How messages leave.
@@ -17,6 +18,17 @@ pub struct Delivery {
     pub retry: Retry,
     /// Encryption towards MX hosts. Default `Opportunistic`.
     pub tls: DeliveryTls,
+    /// Policies that domains publish by MTA-STS (RFC 8461).
+    pub mta_sts: MtaSts,
+    /// What takes the place of all other TLS policy for a while, per recipient domain. At most one
+    /// entry per domain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_overrides: Vec<TlsOverride>,
+    /// PEM bundle of the authorities that MX hosts and hosts of MTA-STS policies are verified
+    /// against in place of the built-in web roots, relative to the main file's directory; for test
+    /// networks and closed ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_authorities: Option<PathBuf>,
     /// Connections to one destination at a time. Default 20.
     pub connections_per_destination: u32,
     /// Connections at one time over all destinations. Default 500.
@@ -41,6 +53,9 @@ impl Default for Delivery {
             smarthosts: Vec::new(),
             retry: Retry::default(),
             tls: DeliveryTls::default(),
+            mta_sts: MtaSts::default(),
+            tls_overrides: Vec::new(),
+            certificate_authorities: None,
             connections_per_destination: 20,
             connections: 500,
             messages_per_connection: 100,

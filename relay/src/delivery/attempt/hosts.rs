@@ -1,12 +1,13 @@
 //! Which hosts and addresses an attempt tries: the plan's order, with what DNS says.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use super::Attempt;
 use super::fault::{forbidden, hopeful, of_host_lookup};
 use crate::delivery::outcome::Fate;
 use crate::delivery::plan::{self, Hop, Route};
-use crate::delivery::resolve::ResolveError;
+use crate::delivery::resolve::{ResolveError, Resolver};
 
 impl Attempt<'_> {
     /// The hosts of the route, best first.
@@ -25,12 +26,20 @@ impl Attempt<'_> {
         }
     }
 
+    fn resolver_of(&self, hop: &Hop) -> Result<Arc<Resolver>, ResolveError> {
+        let dns = &self.snapshot.config.dns;
+        match hop.smarthost {
+            Some(_) => self.engine.resolvers.plain(dns),
+            None => self.engine.resolvers.get(dns),
+        }
+    }
+
     /// The addresses of a host that mail may go to. A smarthost is named by the administrator, so it
     /// may be anywhere.
     pub(super) async fn addresses(&self, hop: &Hop) -> Result<Vec<IpAddr>, Fate> {
         let found = match hop.host.parse() {
             Ok(address) => Ok(vec![address]),
-            Err(_) => match self.engine.resolvers.get(&self.snapshot.config.dns) {
+            Err(_) => match self.resolver_of(hop) {
                 Ok(resolver) => resolver.addresses(&hop.host).await,
                 Err(error) => Err(error),
             },

@@ -1,29 +1,25 @@
 //! A session of an attempt with one host: how it is protected, and whether it may be used.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use relay_smtp::client::Credentials;
+use rustls::ClientConfig;
 
 use super::fault::{forbidden, of_connection};
 use super::{Attempt, options};
 use crate::delivery::connection::{self, Connection, Target};
 use crate::delivery::outcome::Remote;
 use crate::delivery::plan::{self, Hop, Security};
+use crate::delivery::policy::{Candidate, TlsPolicy};
 
 impl Attempt<'_> {
-    /// A connection that was made for other messages, unless this one must not go over it.
-    pub(super) async fn usable(&self, connection: Connection) -> Option<Connection> {
-        if !self.requires_tls() || connection.is_verified() {
-            return Some(connection);
-        }
-        connection.close().await;
-        None
-    }
-
     /// Connects to one address and sends; gives back what another may still deliver.
     pub(super) async fn host(
         &mut self,
         hop: &Hop,
+        candidate: &Candidate,
+        policy: &TlsPolicy,
         address: IpAddr,
         open: Vec<usize>,
     ) -> Vec<usize> {
@@ -35,16 +31,17 @@ impl Attempt<'_> {
             host: hop.host.clone(),
             address: SocketAddr::new(address, hop.port),
             encryption: None,
-        };
-        let security = if self.requires_tls() {
-            hop.security.or_verified()
-        } else {
-            hop.security
+            policy: Some(policy.applied()),
         };
         let target = Target {
             remote: remote.clone(),
-            security,
-            tls: self.tls(hop, security),
+            identity: policy
+                .tlsa
+                .as_ref()
+                .and_then(|tlsa| tlsa.server_name().cloned()),
+            candidate: candidate.clone(),
+            policy: policy.clone(),
+            tls: self.tls(hop, policy),
             credentials: smarthost
                 .and_then(|smarthost| smarthost.authentication.as_ref())
                 .map(|authentication| Credentials {
@@ -78,14 +75,17 @@ impl Attempt<'_> {
         }
     }
 
-    fn tls(&self, hop: &Hop, security: Security) -> std::sync::Arc<rustls::ClientConfig> {
+    fn tls(&self, hop: &Hop, policy: &TlsPolicy) -> Arc<ClientConfig> {
         let tls = &self.engine.tls;
+        let web = tls.web(self.snapshot.web.as_ref());
         let smarthost = hop
             .smarthost
             .and_then(|index| self.snapshot.smarthost_tls.get(index));
-        match (security, smarthost) {
-            (Security::Verified | Security::Implicit, Some(verified)) => verified.clone(),
-            (Security::Verified | Security::Implicit, None) => tls.verified.clone(),
+        match (policy.security, smarthost, &policy.tlsa) {
+            (Security::Verified | Security::Implicit, Some(verified), _) => verified.clone(),
+            (Security::Verified | Security::Implicit, None, _) => web.verified.clone(),
+            (Security::Dane, _, Some(tlsa)) => tls.dane(tlsa),
+            _ if policy.observe => tls.observing(web, &self.engine.context.metrics),
             _ => tls.unverified.clone(),
         }
     }

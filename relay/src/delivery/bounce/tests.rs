@@ -20,6 +20,7 @@ fn fate(text: &str) -> Fate {
             host: "mx.remote.test".into(),
             address: "192.0.2.25:25".parse().unwrap(),
             encryption: None,
+            policy: None,
         }),
         reply: Some((Stage::Recipient, Arc::new(reply))),
         ..Fate::local(Kind::Failed, EnhancedCode::new(5, 1, 1), "")

@@ -1,4 +1,5 @@
 use super::*;
+use crate::delivery::policy::{self, Source};
 use crate::delivery::testing::peer::{Answer, Behaviour, Peer, Tls as PeerTls};
 use crate::delivery::testing::tls_server;
 use crate::delivery::tls::Tls;
@@ -27,8 +28,16 @@ fn target(peer: &Peer, security: Security) -> Target {
             host: "mx.test".into(),
             address: peer.address,
             encryption: None,
+            policy: None,
         },
-        security,
+        identity: None,
+        candidate: Candidate {
+            domain: None,
+            name: "mx.test".into(),
+            port: peer.port(),
+            setting: security,
+        },
+        policy: policy::plain(security, Source::Setting),
         tls: Tls::new().unwrap().unverified,
         credentials: None,
         name: "relay.example".into(),

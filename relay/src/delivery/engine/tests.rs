@@ -7,6 +7,7 @@ mod hosts;
 mod replies;
 mod smarthosts;
 mod stopping;
+mod transport;
 
 use super::*;
 use crate::context::Context;

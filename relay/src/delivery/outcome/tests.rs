@@ -7,6 +7,7 @@ fn remote() -> Remote {
         host: "mx.remote.test".into(),
         address: "192.0.2.25:25".parse().unwrap(),
         encryption: None,
+        policy: None,
     }
 }
 

@@ -1,3 +1,5 @@
+mod secure;
+
 use super::*;
 use crate::delivery::testing::dns::Dns as Server;
 
@@ -6,6 +8,8 @@ async fn resolver(records: &[(&str, &str, &str)]) -> (Arc<Resolver>, Server) {
     let settings = Dns {
         servers: vec![server.address],
         timeout: relay_config::Duration::from_millis(300),
+        dnssec: Dnssec::Disabled,
+        ..Dns::default()
     };
     let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
     (resolvers.get(&settings).unwrap(), server)
@@ -154,6 +158,7 @@ async fn resolvers_are_kept_until_their_settings_change() {
     let settings = |port: u16| Dns {
         servers: vec![([127, 0, 0, 1], port).into()],
         timeout: relay_config::Duration::from_secs(1),
+        ..Dns::default()
     };
     let first = resolvers.get(&settings(1)).unwrap();
     assert!(Arc::ptr_eq(&first, &resolvers.get(&settings(1)).unwrap()));

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA, TXT};
 use hickory_resolver::proto::rr::{LowerName, Name, RData, Record};
 use hickory_server::Server;
 use hickory_server::net::runtime::TokioRuntimeProvider;
@@ -21,8 +21,39 @@ pub(crate) struct Dns {
     _server: Server<Catalog>,
 }
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::from_str(&format!("{}.", text.trim_end_matches('.'))).unwrap()
+}
+
+/// The data of a record, as a zone file has it.
+pub(super) fn data(kind: &str, data: &str) -> RData {
+    match kind {
+        "A" => RData::A(A(data.parse().unwrap())),
+        "AAAA" => RData::AAAA(AAAA(data.parse().unwrap())),
+        "CNAME" => RData::CNAME(CNAME(name(data))),
+        "NS" => RData::NS(NS(name(data))),
+        "TXT" => RData::TXT(TXT::new(vec![data.to_owned()])),
+        "MX" => {
+            let (preference, host) = data.split_once(' ').unwrap();
+            RData::MX(MX::new(preference.parse().unwrap(), name(host)))
+        }
+        "TLSA" => {
+            let mut fields = data.split(' ');
+            let mut number = || fields.next().unwrap().parse::<u8>().unwrap();
+            let (usage, selector, matching) = (number(), number(), number());
+            let digits = fields.next().unwrap().as_bytes();
+            let octets = digits
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+            RData::TLSA(TLSA::new(
+                usage.into(),
+                selector.into(),
+                matching.into(),
+                octets.collect(),
+            ))
+        }
+        other => panic!("{other}"),
+    }
 }
 
 impl Dns {
@@ -34,20 +65,12 @@ impl Dns {
             origin.clone(),
             ZoneType::Primary,
             AxfrPolicy::Deny,
+            None,
         );
         let soa = SOA::new(name("ns.test"), name("root.test"), 1, 3600, 600, 86400, 60);
         zone.upsert_mut(Record::from_rdata(origin.clone(), 60, RData::SOA(soa)), 1);
-        for (owner, kind, data) in records {
-            let data = match *kind {
-                "A" => RData::A(A(data.parse().unwrap())),
-                "AAAA" => RData::AAAA(AAAA(data.parse().unwrap())),
-                "CNAME" => RData::CNAME(CNAME(name(data))),
-                "MX" => {
-                    let (preference, host) = data.split_once(' ').unwrap();
-                    RData::MX(MX::new(preference.parse().unwrap(), name(host)))
-                }
-                other => panic!("{other}"),
-            };
+        for (owner, kind, text) in records {
+            let data = data(kind, text);
             zone.upsert_mut(Record::from_rdata(name(owner), 60, data), 1);
         }
         let mut catalog = Catalog::new();
