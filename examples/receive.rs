@@ -45,6 +45,7 @@ async fn session(mut stream: TcpStream) -> std::io::Result<()> {
         while let Some(event) = server.next(&mut input) {
             match event {
                 Event::Mail(_) => server.answer_mail(Ok(())),
+                Event::Recipient { .. } => server.answer_recipient(Ok(())),
                 Event::Data { .. } => server.answer_data(Ok(64 * 1024)),
                 Event::Message(message) => {
                     show(&message);

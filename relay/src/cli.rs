@@ -4,6 +4,8 @@
 //! cannot be used, 71 an address cannot be bound, 74 the queue cannot be opened or written, 1
 //! anything else. Whatever goes wrong is one line on standard error.
 
+mod suppressions;
+
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +47,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// See and edit the suppression lists of the relay that runs here.
+    #[command(subcommand)]
+    Suppressions(suppressions::Action),
     /// Read a password from standard input and print the verifier for `credentials[].verifiers`.
     HashPassword,
 }
@@ -74,6 +79,10 @@ pub fn main() -> ExitCode {
             Err(error) => fail(error.exit_code(), &error.to_string()),
         },
         Command::Check { config } => check(&config),
+        Command::Suppressions(action) => match suppressions::run(action) {
+            Ok(text) => print(&text),
+            Err(error) => fail(FAILURE, &error),
+        },
         Command::HashPassword => hash_password(),
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
+use crate::suppression::Suppressions;
 
 /// Shared by all tasks; cloned as an `Arc`.
 pub(crate) struct Context {
@@ -23,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) queue: Queue,
     /// Directory that holds the queue's; what else has to last lies beside it.
     pub(crate) state: PathBuf,
+    /// Recipients that must not be written to.
+    pub(crate) suppressions: Arc<Suppressions>,
     /// Instruments.
     pub(crate) metrics: Metrics,
     /// Cancelled when the process should stop: sessions answer 421 at their next idle moment,
@@ -124,10 +127,12 @@ impl Context {
             Box::new(destination),
         )
         .unwrap();
+        let (suppressions, _) = Suppressions::open(&directory.join("queue"), now()).unwrap();
         Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
             state: directory.to_path_buf(),
+            suppressions: Arc::new(suppressions),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "test-0".into(),

@@ -1,5 +1,6 @@
 //! The two HTTP ports: health and metrics in clear text for the kubelet and Prometheus, and status
-//! over mutual TLS for the operator.
+//! over mutual TLS for the operator. The suppression lists are on both; in clear text for programs on
+//! the same machine alone.
 //!
 //! Connections are few, short and bounded: [`CONNECTIONS`] at a time per port, [`HANDSHAKE`] for
 //! TLS, [`HEADERS`] for a request's headers and for the next request of an idle connection.
@@ -10,6 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::SharedContext;
 
 mod routes;
+mod suppressions;
 
 pub(crate) use routes::{admin, health};
 
@@ -95,12 +100,16 @@ async fn serve<Secure, Secured, Stream>(
             () = stop.cancelled() => return,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, permit)) = accepted else {
+        let Some((stream, peer, permit)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let secured = secure(stream);
         let service = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(suppressions::Peer(peer));
+            service.call(request)
+        });
         let stop = stop.clone();
         tokio::spawn(async move {
             let _permit = permit;
@@ -126,10 +135,10 @@ async fn serve<Secure, Secured, Stream>(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, peer)) => Some((stream, peer, permit)),
         Err(error) => {
             tracing::warn!(%error, "an HTTP connection cannot be accepted");
             None

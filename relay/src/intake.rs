@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use relay_queue::{AppendError, Envelope, MessageId, NewMessage};
+use relay_queue::{AppendError, Envelope, MessageId, NewMessage, Timestamp};
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Message};
 use tracing::Instrument as _;
@@ -17,6 +17,7 @@ use crate::conversion;
 use crate::policy::Denial;
 use crate::signing;
 use crate::snapshot::SendingDomain;
+use crate::suppression;
 
 mod authors;
 
@@ -56,6 +57,9 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         Err(denial) => return refuse(context, origin, &message, denial),
     };
     drop(snapshot);
+    if let Some(denial) = suppressed(context, &message, &draft.domain.name, now) {
+        return refuse(context, origin, &message, denial);
+    }
     let conversion = match draft.need {
         Some(need) => conversion::edits(&message.content, need).await,
         None => Ok(Vec::new()),
@@ -89,6 +93,25 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
     finish(context, origin, ready, started)
         .instrument(span)
         .await
+}
+
+/// `RCPT` was judged by the domain of the envelope sender; with another author's domain, or the null
+/// sender, it is only known now whose list counts. The client cannot be told of one recipient any
+/// more, so all are refused.
+fn suppressed(
+    context: &SharedContext,
+    message: &Message,
+    author: &str,
+    now: Timestamp,
+) -> Option<Denial> {
+    let judged = message.sender.as_ref().map(Address::domain);
+    if judged == Some(author) {
+        return None;
+    }
+    message
+        .recipients
+        .iter()
+        .find_map(|recipient| suppression::judge(&context.suppressions, author, recipient, now))
 }
 
 /// A message that lacks nothing but its signatures.

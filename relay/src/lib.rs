@@ -25,6 +25,7 @@ mod serve;
 mod session;
 mod signing;
 mod snapshot;
+mod suppression;
 mod telemetry;
 mod tls;
 mod trace_parent;

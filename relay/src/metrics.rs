@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     outcomes: Counter<u64>,
     delivery_seconds: Histogram<f64>,
     bounces: Counter<u64>,
+    suppressions: Counter<u64>,
     outgoing: Counter<u64>,
     outgoing_open: UpDownCounter<i64>,
     dns: Counter<u64>,
@@ -115,6 +116,10 @@ impl Metrics {
             bounces: counter(
                 "relay.bounces",
                 "Failed messages, by what was told to their sender.",
+            ),
+            suppressions: counter(
+                "relay.suppressions",
+                "Recipients that bounced or complained, by whether the list took them.",
             ),
             outgoing: counter(
                 "relay.outgoing.connections",
@@ -242,6 +247,18 @@ impl Metrics {
         self.bounces.add(1, &[KeyValue::new("result", result)]);
     }
 
+    /// A recipient came on the suppression list (`added`) for a `hard_bounce`, `complaint` or by hand
+    /// (`manual`), or did not (`failed`).
+    pub(crate) fn suppression(&self, cause: &'static str, result: &'static str) {
+        self.suppressions.add(
+            1,
+            &[
+                KeyValue::new("cause", cause),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+
     /// A connection to a next server was opened (`ok`), reused (`reused`), or why not.
     pub(crate) fn outgoing(&self, result: &'static str) {
         self.outgoing.add(1, &[KeyValue::new("result", result)]);
@@ -299,6 +316,12 @@ impl Metrics {
             "Age of the oldest message in the queue; 0 when it is empty.",
             "s",
             |context, say| say(context.oldest_seconds(now()), &[]),
+        );
+        gauge(
+            "relay.suppressions.entries",
+            "Recipients on the suppression lists.",
+            "",
+            |context, say| say(context.suppressions.len() as u64, &[]),
         );
         gauge(
             "relay.ready",

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::context::{ConfigState, Context, SharedContext, now};
 use crate::metrics::Metrics;
 use crate::snapshot::{Snapshot, SnapshotError};
+use crate::suppression::{SuppressionError, Suppressions};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{delivery, http, listener, reload};
 
@@ -44,6 +45,8 @@ pub(crate) enum ServeError {
     Configuration(#[from] SnapshotError),
     #[error("queue.directory: {0}")]
     Queue(#[from] OpenError),
+    #[error("queue.directory: {0}")]
+    Suppressions(#[from] SuppressionError),
     #[error("{field}: {address} cannot be bound: {source}")]
     Bind {
         field: String,
@@ -62,7 +65,7 @@ impl ServeError {
         match self {
             Self::Configuration(_) | Self::Telemetry(_) => 78,
             Self::Bind { .. } => 71,
-            Self::Queue(_) | Self::QueueFailed => 74,
+            Self::Queue(_) | Self::Suppressions(_) | Self::QueueFailed => 74,
             Self::Runtime(_) | Self::Signals(_) => 1,
         }
     }
@@ -108,10 +111,12 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
+    let suppressions = open_suppressions(path, &snapshot)?;
     let context = Arc::new(Context {
         snapshot,
         queue: queue.clone(),
         state,
+        suppressions: Arc::new(suppressions),
         metrics: Metrics::new(&telemetry.meter()),
         shutdown: CancellationToken::new(),
         instance: instance(),
@@ -234,6 +239,22 @@ fn open_queue(path: &Path, snapshot: &ArcSwap<Snapshot>) -> Result<Queue, ServeE
         );
     }
     Ok(queue)
+}
+
+/// In the queue's directory, which is this process's alone once the queue is open.
+fn open_suppressions(
+    path: &Path,
+    snapshot: &ArcSwap<Snapshot>,
+) -> Result<Suppressions, ServeError> {
+    let directory = beside(path, &snapshot.load().config.queue.directory);
+    let (suppressions, damaged) = Suppressions::open(&directory, now())?;
+    if damaged > 0 {
+        tracing::error!(
+            records = damaged,
+            "damaged records of the suppression list were set aside beside it"
+        );
+    }
+    Ok(suppressions)
 }
 
 /// `relative` beside the main file at `path`.

@@ -127,6 +127,7 @@ impl Session {
             login_without_tls: listener.cleartext_authentication,
             tokens: !snapshot.issuers.list.is_empty(),
             binary_mime: true,
+            judge_recipients: true,
             syntax: if listener.lenient {
                 Syntax::Lenient
             } else {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use relay_config::{
     CertificateFiles, Config, ConfigError, ConfigFiles, ConfigHash, Domain, Grant, KeySet,
-    ScramVerifier,
+    ScramVerifier, Suppression,
 };
 use relay_smtp::Address;
 use rustls::sign::CertifiedKey;
@@ -62,6 +62,8 @@ pub(crate) struct SendingDomain {
     pub(crate) senders: Vec<Grant>,
     /// What takes the place of a `From` that its sender may not use.
     pub(crate) rewrite_from: Option<Address>,
+    /// How long recipients are suppressed.
+    pub(crate) suppression: Suppression,
     /// One per DKIM key, each adding one `DKIM-Signature`.
     pub(crate) signers: Vec<Signer>,
 }
@@ -74,6 +76,7 @@ impl SendingDomain {
             name: name.into(),
             senders: senders.iter().copied().map(Grant::from).collect(),
             rewrite_from: None,
+            suppression: Suppression::default(),
             signers: Vec::new(),
         }
     }
@@ -304,6 +307,7 @@ fn sending_domain(domain: Domain) -> Result<SendingDomain, KeyError> {
         rewrite_from: domain
             .rewrite_from
             .and_then(|address| Address::parse(&address).ok()),
+        suppression: domain.suppression,
         signers,
     })
 }

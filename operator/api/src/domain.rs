@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::RelayReference;
+use crate::{Duration, RelayReference};
 
 /// A mail domain that applications may send from.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -78,6 +78,28 @@ pub struct SendingDomainSpec {
     /// What becomes of a message whose header From its sender may not use. Default: it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unauthorized_from: Option<UnauthorizedFrom>,
+
+    /// How long recipients that bounce or complain are not written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppression: Option<Suppression>,
+}
+
+/// How long a recipient is suppressed: the relay refuses mail of the domain to it at RCPT. Each shard
+/// has a list of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Suppression {
+    /// After a server said that it has no such mailbox, such as `720h`. Default `720h`, 30 days;
+    /// `0s` is not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub hard_bounces: Option<Duration>,
+
+    /// After the recipient called a message spam, such as `8760h`. Default `8760h`, a year; `0s` is
+    /// not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub complaints: Option<Duration>,
 }
 
 /// What becomes of a message whose header From its sender may not use.

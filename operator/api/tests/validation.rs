@@ -80,7 +80,7 @@ fn an_empty_spec_and_a_full_one_are_fine() {
                     "credentialsSecretRef": {"name": "provider"}},
                 {"host": "2001:db8::25"},
             ],
-            "retry": {"initial": "30s", "maximum": "1h30m", "expireAfter": "48h"},
+            "retry": {"initial": "30s", "maximum": "1h30m", "expireAfter": "48h", "delayAfter": "2h"},
             "permittedNetworks": ["10.0.0.0/8"],
         },
         "dns": {"servers": ["10.96.0.10", "192.0.2.1:5353", "[2001:db8::1]:53", "2001:db8::1"]},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use operator_api::conditions::reason;
 use operator_api::{Sender, SendingDomain, SmtpCredential, UnauthorizedFromPolicy};
-use relay_config::{Bucket, Credential, DkimKey, Domain, Grant, bucket_of};
+use relay_config::{Bucket, Credential, DkimKey, Domain, Grant, Suppression, bucket_of};
 
 use super::programmed::Digest;
 use super::{
@@ -82,6 +82,7 @@ pub(crate) fn build_domain(domain: &SendingDomain, keys: &SecretData) -> Option<
         name: admission::Attached::claim(domain),
         senders: senders(domain),
         rewrite_from: rewrite_from(domain),
+        suppression: suppression(domain),
         dkim,
     })
 }
@@ -143,6 +144,24 @@ fn rewrite_from(domain: &SendingDomain) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// What the API server lets pass parses; anything else is the default.
+fn suppression(domain: &SendingDomain) -> Suppression {
+    let mut built = Suppression::default();
+    let Some(wanted) = &domain.spec.suppression else {
+        return built;
+    };
+    let fields = [
+        (&wanted.hard_bounces, &mut built.hard_bounces),
+        (&wanted.complaints, &mut built.complaints),
+    ];
+    for (text, target) in fields {
+        if let Some(parsed) = text.as_ref().and_then(|text| text.parse().ok()) {
+            *target = parsed;
+        }
+    }
+    built
 }
 
 fn credentials(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Credential> {

@@ -128,7 +128,7 @@ fn every_field_of_the_spec_reaches_the_relay() {
                  "caSecretRef": {"name": "authorities", "key": "bundle.pem"}},
                 {"host": "192.0.2.9", "tls": "Opportunistic"},
             ],
-            "retry": {"initial": "5s", "maximum": "10m", "expireAfter": "48h"},
+            "retry": {"initial": "5s", "maximum": "10m", "expireAfter": "48h", "delayAfter": "2h"},
             "tls": "Verified",
             "connectionsPerDestination": 3,
             "mxPort": 2600,

@@ -10,12 +10,14 @@ use crate::{AuthenticationSettings, Cidr, Duration, Grant, Secret};
 
 mod delivery;
 mod limits;
+mod returns;
 mod transport;
 
 pub use delivery::{
     Delivery, DeliveryTls, Retry, Smarthost, SmarthostAuthentication, SmarthostTls, Timeouts,
 };
 pub use limits::{LONGEST_HEADER, Limits};
+pub use returns::Suppression;
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 /// The only version of the format so far.
@@ -271,6 +273,9 @@ pub struct Domain {
     /// Only for senders whose envelope sender is of this domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite_from: Option<String>,
+    /// How long recipients that bounce or complain are not written to.
+    #[serde(default, skip_serializing_if = "Suppression::is_default")]
+    pub suppression: Suppression,
     /// Every key signs every message of the domain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dkim: Vec<DkimKey>,

@@ -19,6 +19,7 @@ mod id;
 mod inbox;
 mod index;
 mod intake;
+pub mod journal;
 mod quarantine;
 mod queue;
 mod reading;

@@ -7,6 +7,7 @@
 
 mod damage;
 mod durability;
+mod journal;
 mod lifecycle;
 mod memory;
 mod model;

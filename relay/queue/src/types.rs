@@ -16,6 +16,15 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
+impl Timestamp {
+    /// So much later.
+    #[must_use]
+    pub fn after(self, time: std::time::Duration) -> Self {
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(milliseconds))
+    }
+}
+
 /// Name of a message in logs, reports and files: 48 bits of milliseconds and 80 random bits,
 /// printed as 26 characters of Crockford's base 32 (the form of a ULID), so that ids sort by time
 /// and two shards never make the same one.

@@ -64,6 +64,7 @@ fn receive(number: usize, data: &str) {
             while let Some(event) = server.next(&mut input) {
                 match event {
                     Event::Mail(_) => server.answer_mail(Ok(())),
+                    Event::Recipient { .. } => server.answer_recipient(Ok(())),
                     Event::Data { .. } => server.answer_data(Ok(OCTETS)),
                     Event::Message(message) => {
                         assert!(message.content.len() >= OCTETS - 2);

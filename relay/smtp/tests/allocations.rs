@@ -37,6 +37,7 @@ fn allocations(line: usize, chunked: bool) -> u64 {
         while let Some(event) = server.next(&mut input) {
             match event {
                 Event::Mail(_) => server.answer_mail(Ok(())),
+                Event::Recipient { .. } => server.answer_recipient(Ok(())),
                 Event::Data { size } => {
                     assert_eq!(size, Some(BODY as u64));
                     server.answer_data(Ok(BODY + 2));

@@ -191,7 +191,6 @@ impl Fate {
 
     /// Whether a server said that it has no such mailbox, and of this recipient alone: what it says
     /// at the end of a message for several counts for none of them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the suppression list"))]
     pub(super) fn is_hard_bounce(&self, alone: bool) -> bool {
         self.category() == Category::Bounced
             && !self.expired

@@ -12,16 +12,21 @@ use crate::context::{SharedContext, now};
 
 /// Routes of the health port.
 pub(crate) fn health(context: SharedContext, registry: prometheus::Registry) -> Router {
+    let local = super::suppressions::local_routes(context.clone());
     Router::new()
         // That the answer comes is the answer: the event loop turns.
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(context))
         .route("/metrics", get(metrics).with_state(registry))
+        .merge(local)
 }
 
 /// Routes of the admin port.
 pub(crate) fn admin(context: SharedContext) -> Router {
-    Router::new().route("/v1/status", get(status).with_state(context))
+    let suppressions = super::suppressions::routes(context.clone());
+    Router::new()
+        .route("/v1/status", get(status).with_state(context))
+        .merge(suppressions)
 }
 
 async fn ready(State(context): State<SharedContext>) -> impl IntoResponse {

@@ -3,8 +3,10 @@
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Event, Message, Refusal};
 
+use crate::context::now;
 use crate::intake::{self, Origin};
 use crate::policy;
+use crate::suppression;
 
 use super::{Identified, NO_MEMORY, Session};
 
@@ -44,6 +46,10 @@ impl Session {
                         self.server.answer_mail(verdict);
                     }
                 }
+                Event::Recipient { sender, recipient } => {
+                    let verdict = self.judge_recipient(sender.as_ref(), &recipient);
+                    self.server.answer_recipient(verdict);
+                }
                 Event::Data { size } => {
                     let verdict = self.make_room(size);
                     self.server.answer_data(verdict);
@@ -77,6 +83,29 @@ impl Session {
                 "sender refused"
             );
             denial.answer
+        })
+    }
+
+    /// A recipient that the sender's domain has on its suppression list is refused here, where the
+    /// client hears it and sends to the others.
+    fn judge_recipient(&self, sender: Option<&Address>, recipient: &Address) -> Result<(), Answer> {
+        let list = &self.inbound.context.suppressions;
+        let denial =
+            sender.and_then(|sender| suppression::judge(list, sender.domain(), recipient, now()));
+        denial.map_or(Ok(()), |denial| {
+            self.inbound.context.metrics.refused(denial.reason);
+            tracing::info!(
+                reason = denial.reason,
+                reply = %denial.answer,
+                session = %self.id,
+                listener = self.listener.name,
+                identity = self.identity().unwrap_or_default(),
+                sender = sender.map_or("", Address::as_str),
+                recipient = %recipient,
+                peer = %self.peer,
+                "recipient refused"
+            );
+            Err(denial.answer)
         })
     }
 

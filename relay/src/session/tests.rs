@@ -24,6 +24,7 @@ mod chunking;
 mod identity;
 mod limits;
 mod proxy;
+mod suppression;
 
 /// A relay without delivery: what it accepts stays in the queue.
 struct Relay {
@@ -84,7 +85,10 @@ impl Relay {
         };
         let route = Box::new(|address: &relay_smtp::Address| address.domain().into());
         let (queue, _) = Queue::open(settings, Timestamp(0), route).unwrap();
+        let suppressions =
+            crate::suppression::Suppressions::open(&directory.path().join("queue"), Timestamp(0));
         let context = Arc::new(Context {
+            suppressions: Arc::new(suppressions.unwrap().0),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
             state: directory.path().to_path_buf(),

@@ -176,3 +176,57 @@ fn an_address_in_use_is_named() {
         "{errors}"
     );
 }
+
+#[test]
+fn suppressions_are_listed_added_and_removed_in_the_running_relay() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    // The command takes the port from the file.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    setup.config["health"]["address"] = json!(format!("127.0.0.1:{port}"));
+    setup.write();
+    let config = setup.path("relay.json").to_str().unwrap().to_owned();
+    let asked = |arguments: &[&str]| {
+        let arguments = [&["suppressions"], arguments, &["--config", &config]].concat();
+        run(&arguments, "")
+    };
+    assert_eq!(asked(&["list"]).status.code(), Some(1), "no relay runs yet");
+    let relay = setup.start();
+    assert!(
+        asked(&[
+            "add",
+            "shop.example",
+            "To@dest.example",
+            "--detail",
+            "asked by phone"
+        ])
+        .status
+        .success()
+    );
+    assert!(
+        asked(&["add", "shop.example", "b@dest.example", "--expires", "1h"])
+            .status
+            .success()
+    );
+    let listed = text(&asked(&["list", "--domain", "shop.example"]).stdout);
+    assert_eq!(listed.lines().count(), 2);
+    assert!(
+        listed.contains("shop.example\tTo@dest.example\tmanual\t"),
+        "{listed}"
+    );
+    assert!(listed.contains("\tasked by phone\n"));
+    // They are still there after a power cut as far as a process can tell.
+    relay.kill();
+    let _relay = setup.start();
+    assert_eq!(text(&asked(&["list"]).stdout), listed);
+    assert!(
+        asked(&["remove", "shop.example", "to@dest.example"])
+            .status
+            .success()
+    );
+    assert_eq!(text(&asked(&["list"]).stdout).lines().count(), 1);
+    let gone = asked(&["remove", "shop.example", "to@dest.example"]);
+    assert!(text(&gone.stderr).contains("there is no such entry in the list of shop.example"));
+}

@@ -36,6 +36,7 @@ fn settings(choice: u8) -> Settings {
         login_without_tls: choice & 16 != 0,
         tokens: choice & 32 != 0,
         binary_mime: choice & 64 != 0,
+        judge_recipients: choice & 128 != 0,
         ..Settings::default()
     }
 }
@@ -86,6 +87,13 @@ fn run(choice: u8, pieces: &[&[u8]]) -> Session {
                         Ok(())
                     } else {
                         Err(Answer::fixed(550, "5.7.1", "not you"))
+                    });
+                }
+                Event::Recipient { recipient, .. } => {
+                    assert!(mail && choice & 128 != 0);
+                    server.answer_recipient(match recipient.local_part() {
+                        "nobody" => Err(Answer::fixed(550, "5.1.1", "no such recipient")),
+                        _ => Ok(()),
                     });
                 }
                 Event::Data { .. } => {

@@ -2,6 +2,7 @@
 
 use bytes::BufMut as _;
 
+use crate::address::Address;
 use crate::command::{Command, CommandError, Mail, Recipient, needs_smtputf8};
 use crate::options::{Hold, RecipientOptions, date_time};
 
@@ -304,23 +305,49 @@ impl Server {
                 ),
                 Refusal::TooManyRecipients,
             ),
-            Recipient::Address(address) => {
-                let most = self.settings.recipients.saturating_mul(ORIGINAL_OCTETS);
-                if transaction.add(address, options, most) {
-                    self.say(250, "2.1.5", "recipient ok");
-                    return None;
-                }
-                (
-                    Answer::fixed(
-                        452,
-                        "4.5.3",
-                        "the ORCPT parameters are too long together; send the rest in another message",
-                    ),
-                    Refusal::TooManyRecipients,
-                )
+            Recipient::Address(address) if self.settings.judge_recipients => {
+                let sender = transaction.sender().cloned();
+                transaction.judged = Some((address.clone(), options));
+                self.state = State::Waiting;
+                return Some(Event::Recipient {
+                    sender,
+                    recipient: address,
+                });
             }
+            Recipient::Address(address) => return self.add_recipient(address, options),
         };
         self.refuse_recipient(&answer, refusal)
+    }
+
+    fn add_recipient(&mut self, address: Address, options: RecipientOptions) -> Option<Event> {
+        let most = self.settings.recipients.saturating_mul(ORIGINAL_OCTETS);
+        if self.transaction.as_mut()?.add(address, options, most) {
+            self.say(250, "2.1.5", "recipient ok");
+            return None;
+        }
+        let answer = Answer::fixed(
+            452,
+            "4.5.3",
+            "the ORCPT parameters are too long together; send the rest in another message",
+        );
+        self.refuse_recipient(&answer, Refusal::TooManyRecipients)
+    }
+
+    /// Answers [`Event::Recipient`]: the recipient is one of the transaction's, or why not. What the
+    /// caller refused it knows, so there is no event; too many refusals end the session.
+    pub fn answer_recipient(&mut self, verdict: Result<(), Answer>) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        let judged = self.transaction.as_mut().and_then(|one| one.judged.take());
+        let Some((address, options)) = judged else {
+            return;
+        };
+        self.state = State::Command;
+        let _ = match verdict {
+            Ok(()) => self.add_recipient(address, options),
+            Err(answer) => self.refuse_recipient(&answer, Refusal::Recipient),
+        };
     }
 
     fn data(&mut self) -> Option<Event> {

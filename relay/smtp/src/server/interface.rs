@@ -49,6 +49,8 @@ pub struct Settings {
     pub tokens: bool,
     /// Offer `BINARYMIME` (RFC 3030 section 3): the caller can make any octets deliverable.
     pub binary_mime: bool,
+    /// Ask the caller about each recipient ([`Event::Recipient`]); otherwise every address will do.
+    pub judge_recipients: bool,
     /// How `MAIL` and `RCPT` are read.
     pub syntax: Syntax,
     /// Offer `FUTURERELEASE` (RFC 4865), for at most so long.
@@ -74,6 +76,7 @@ impl Default for Settings {
             login_without_tls: false,
             tokens: false,
             binary_mime: false,
+            judge_recipients: false,
             syntax: Syntax::Lenient,
             hold: None,
             header_bytes: 512 * 1024,
@@ -107,6 +110,15 @@ pub enum Event {
     ScramDone(ScramLogin),
     /// `MAIL` with this sender is well-formed; owes [`Server::answer_mail`](super::Server::answer_mail).
     Mail(Option<Address>),
+    /// `RCPT` is well-formed and within the limits; owes
+    /// [`Server::answer_recipient`](super::Server::answer_recipient). Only with
+    /// [`Settings::judge_recipients`].
+    Recipient {
+        /// Of the transaction.
+        sender: Option<Address>,
+        /// To be judged.
+        recipient: Address,
+    },
     /// Somebody wants to send data, by `DATA` or a first `BDAT`, of so many octets if announced; owes [`Server::answer_data`](super::Server::answer_data).
     Data {
         /// `SIZE=` or the first chunk's size, at most the limit.

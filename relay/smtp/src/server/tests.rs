@@ -23,6 +23,7 @@ fn settings() -> Settings {
         login_without_tls: true,
         tokens: false,
         binary_mime: false,
+        judge_recipients: false,
         syntax: Syntax::Lenient,
         hold: Some(HoldLimit {
             seconds: 604_800,
@@ -92,6 +93,15 @@ impl Script {
                     let refused = sender.is_some_and(|sender| sender.local_part() == "mallory");
                     self.server.answer_mail(if refused {
                         Err(Answer::fixed(550, "5.7.1", "not you"))
+                    } else {
+                        Ok(())
+                    });
+                }
+                Event::Recipient { sender, recipient } => {
+                    self.log.push(format!("recipient {sender:?} {recipient}"));
+                    let refused = recipient.local_part().starts_with("nobody");
+                    self.server.answer_recipient(if refused {
+                        Err(Answer::fixed(550, "5.1.1", "no such recipient"))
                     } else {
                         Ok(())
                     });

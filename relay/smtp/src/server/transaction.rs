@@ -22,6 +22,8 @@ pub(super) struct Transaction {
     /// The same, to find a repeated one.
     known: HashSet<Address>,
     refused: usize,
+    /// The caller is asked about it.
+    pub(super) judged: Option<(Address, RecipientOptions)>,
     /// What came by `BDAT`; from the first of them on there is no `DATA` and no `RCPT`.
     pub(super) chunks: Option<Chunks>,
     /// The next chunk is refused with this: the caller refused the message between two of them.
@@ -37,9 +39,14 @@ impl Transaction {
             options_octets: 0,
             known: HashSet::new(),
             refused: 0,
+            judged: None,
             chunks: None,
             put_off: None,
         }
+    }
+
+    pub(super) fn sender(&self) -> Option<&Address> {
+        self.mail.sender.as_ref()
     }
 
     pub(super) fn size(&self) -> Option<u64> {

@@ -15,6 +15,7 @@ use crate::delivery::outcome::{Fate, Kind};
 use crate::delivery::record;
 use crate::delivery::retry::{self, Decision, Life};
 use crate::snapshot::Snapshot;
+use crate::suppression::{self, Cause, Entry, Mark, Source};
 
 /// What is said of a late recipient whose last attempt was another one.
 const UNKNOWN: EnhancedCode = EnhancedCode::new(4, 0, 0);
@@ -69,10 +70,46 @@ impl Engine {
                 None
             }
         };
+        self.suppress(snapshot, &work, &fates, now);
         record::attempt(&self.context.metrics, &work, &fates, took, now);
         let outcomes: Vec<Outcome> = fates.iter().map(|fate| fate.kind.outcome()).collect();
         // Written at once; whether the disk took it shows in the queue's own state.
         drop(self.context.queue.settle(work, &outcomes, retry_at, report));
+    }
+
+    /// Puts the recipients that do not exist on the list of the sender's domain. Nothing waits for
+    /// it: what is lost in a crash comes with the next message to the same mailbox.
+    fn suppress(&self, snapshot: &Snapshot, work: &Work, fates: &[Fate], now: Timestamp) {
+        let Some(sender) = &work.envelope.sender else {
+            return;
+        };
+        let Some(domain) = snapshot.domains.get(sender.domain()) else {
+            return;
+        };
+        let lasts = domain.suppression.hard_bounces.get();
+        let alone = work.recipients.len() == 1;
+        let bounced = work.recipients.iter().zip(fates);
+        for (index, fate) in bounced.filter(|(_, fate)| fate.is_hard_bounce(alone)) {
+            let Some(recipient) = work.envelope.recipients.get(*index as usize) else {
+                continue;
+            };
+            if lasts.is_zero() {
+                continue;
+            }
+            let entry = Entry {
+                domain: domain.name.clone(),
+                address: Some(recipient.clone()),
+                mark: Mark::of(recipient),
+                cause: Cause::HardBounce,
+                source: Source::Reply,
+                detail: fate.diagnostic(),
+                message: Some(work.id.to_string()),
+                since: now,
+                expires: Some(now.after(lasts)),
+            };
+            let context = self.context.clone();
+            tokio::spawn(async move { suppression::note(&context, entry, now).await });
+        }
     }
 
     /// The open recipients of a late message whose sender is to be told so by this settle, with what

@@ -7,6 +7,7 @@ mod hosts;
 mod replies;
 mod smarthosts;
 mod stopping;
+mod suppression;
 mod transport;
 
 use super::*;

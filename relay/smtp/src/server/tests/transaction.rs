@@ -186,3 +186,52 @@ fn shutdown_ends_idle_sessions_only_by_the_callers_word() {
         .end(&Answer::fixed(421, "4.3.2", "shutting down"));
     assert_eq!(script.send("NOOP\r\n"), "421 4.3.2 shutting down\r\n");
 }
+
+/// A session whose caller is asked about recipients.
+fn judging() -> Script {
+    let mut script = Script::new(Settings {
+        judge_recipients: true,
+        ..settings()
+    });
+    script.send("EHLO client.example\r\n");
+    script
+}
+
+#[test]
+fn the_caller_judges_each_recipient_in_its_turn_pipelined_or_not() {
+    let commands = [
+        "MAIL FROM:<a@b.example>\r\n",
+        "RCPT TO:<c@d.example>\r\n",
+        "RCPT TO:<nobody@d.example> NOTIFY=NEVER\r\n",
+        "RCPT TO:<e@d.example> NOTIFY=NEVER\r\n",
+        "DATA\r\n",
+        "x\r\n.\r\n",
+    ];
+    for pipelined in [false, true] {
+        let mut script = judging();
+        let replies = if pipelined {
+            script.send(&commands.concat())
+        } else {
+            commands.map(|command| script.send(command)).concat()
+        };
+        assert_eq!(codes(&replies), [250, 250, 550, 250, 354, 250]);
+        assert!(script.log[1].starts_with("recipient Some(\"a@b.example\") nobody@"));
+        let message = &script.messages[0];
+        let expected = ["c@d.example", "e@d.example"].map(|text| Address::parse(text).unwrap());
+        assert_eq!(message.recipients, expected);
+        assert_eq!(message.recipient_options.keys().collect::<Vec<_>>(), [&1]);
+    }
+}
+
+#[test]
+fn recipients_that_the_caller_refuses_are_counted_and_end_the_session() {
+    let mut script = judging();
+    script.send("MAIL FROM:<>\r\n");
+    let refused = "RCPT TO:<nobody@d.example>\r\n".repeat(1001);
+    assert!(
+        script
+            .send(&refused)
+            .ends_with("421 4.7.0 too many refused recipients; closing\r\n")
+    );
+    assert!(script.is_closed());
+}
