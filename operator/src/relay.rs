@@ -118,5 +118,10 @@ pub fn names_secret(relay: &SmtpRelay, name: &str) -> bool {
             .map(|secret| secret.name.as_str());
         credentials.chain(host.ca_secret_ref.iter().map(|secret| secret.name.as_str()))
     });
-    tls.chain(smarthosts).any(|named| named == name)
+    let delivery = spec.delivery.iter();
+    let authorities = delivery.filter_map(|delivery| delivery.ca_secret_ref.as_ref());
+    let authorities = authorities.map(|secret| secret.name.as_str());
+    tls.chain(smarthosts)
+        .chain(authorities)
+        .any(|named| named == name)
 }

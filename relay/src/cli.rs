@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use relay_config::ScramVerifier;
 
-use crate::reload::expiry;
+use crate::reload::notices;
 use crate::serve;
 use crate::snapshot::Snapshot;
 
@@ -97,7 +97,7 @@ fn check(path: &Path) -> ExitCode {
                 snapshot.domains.len(),
                 snapshot.credentials.len(),
             );
-            if let Some(warning) = expiry(&snapshot, crate::context::now()) {
+            for warning in notices(&snapshot, crate::context::now()) {
                 text.push_str(&warning);
                 text.push('\n');
             }

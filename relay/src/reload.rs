@@ -151,15 +151,31 @@ impl Watch {
     }
 }
 
-/// Logs when the listeners' certificate has run out or soon will.
+/// Logs what has run out, or soon will.
 pub(crate) fn warn_of_expiry(snapshot: &Snapshot, now: Timestamp) {
-    if let Some(warning) = expiry(snapshot, now) {
+    for warning in notices(snapshot, now) {
         tracing::warn!("{warning}");
     }
 }
 
+/// What there is to say of a configuration that can be used: of the listeners' certificate, and of
+/// overrides that have no effect any more.
+pub(crate) fn notices(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
+    let at = i64::try_from(now.0).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::MAX);
+    let expired = snapshot.config.delivery.expired_overrides(at);
+    let overrides = expired.map(|(index, one)| {
+        format!(
+            "delivery.tlsOverrides[{index}]: that for {} expired at {} and has no effect; remove it, \
+             or give it a new date",
+            one.domain, one.expires
+        )
+    });
+    expiry(snapshot, now).into_iter().chain(overrides).collect()
+}
+
 /// What there is to say of the age of the listeners' certificate.
-pub(crate) fn expiry(snapshot: &Snapshot, now: Timestamp) -> Option<String> {
+fn expiry(snapshot: &Snapshot, now: Timestamp) -> Option<String> {
     const DAY: i64 = 86_400;
     let expires = snapshot.certificate_expires_at()?;
     let left = expires - i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);

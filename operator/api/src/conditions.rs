@@ -29,6 +29,9 @@ pub mod reason {
     /// `Accepted` is true, but a listener takes mail without authentication; the message names it and
     /// the networks.
     pub const OPEN_ACCESS: &str = "OpenAccess";
+    /// `Accepted` is true, but an entry of `delivery.tlsOverrides` has expired and has no effect; the
+    /// message names it.
+    pub const OVERRIDE_EXPIRED: &str = "OverrideExpired";
     /// `Accepted` is false: a field has a value that cannot be used; the message names it.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// `Accepted` is false: an object of the same name exists and belongs to somebody else.

@@ -32,11 +32,12 @@ pub use domain::{
     UnauthorizedFromPolicy,
 };
 pub use relay::{
-    Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns, Domains,
-    EnvironmentVariable, Limits, Listener, ListenerTls, NetworkPolicySettings, OidcIssuer,
-    PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Retry, ServiceAccountTokens,
-    ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostTls, SmtpRelay,
-    SmtpRelaySpec, SmtpRelayStatus, Storage, default_listeners,
+    Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns, Dnssec, Domains,
+    EnvironmentVariable, Limits, Listener, ListenerTls, MtaSts, NetworkPolicySettings, OidcIssuer,
+    OverridePolicy, PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Retry,
+    ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost,
+    SmarthostTls, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride,
+    default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

@@ -6,6 +6,7 @@ mod listener;
 mod pod;
 mod privacy;
 mod status;
+mod transport;
 
 pub use authentication::{
     ConfigMapKeyReference, OidcIssuer, RelayAuthentication, ServiceAccountTokens,
@@ -18,6 +19,7 @@ pub use pod::{
 };
 pub use privacy::Privacy;
 pub use status::{ShardPhase, ShardStatus, SmtpRelayStatus};
+pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};

@@ -144,6 +144,9 @@ async fn named(
     let spec = &relay.spec;
     let mut wanted: Vec<&str> = Vec::new();
     wanted.extend(spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref()));
+    let delivery = spec.delivery.iter();
+    let authorities = delivery.filter_map(|delivery| delivery.ca_secret_ref.as_ref());
+    wanted.extend(authorities.map(|secret| secret.name.as_str()));
     for host in spec
         .delivery
         .iter()

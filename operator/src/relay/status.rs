@@ -27,6 +27,7 @@ use crate::render::Violation;
 pub(super) struct Outlook {
     /// Something is under way, since this long.
     pending_for: Option<Duration>,
+    /// When a certificate has to be renewed, or an exception ends.
     renew_at: Timestamp,
 }
 
@@ -80,6 +81,7 @@ pub(super) async fn run(
         was_ready: conditions::find(&old.conditions, types::READY).is_some_and(|ready| {
             ready.status == "True" && ready.observed_generation == found.relay.metadata.generation
         }),
+        now,
     });
     tell_issued(context, found, &reissued).await;
     let programmed = verdicts
@@ -120,8 +122,15 @@ pub(super) async fn run(
     let pending = changed || !draining.is_empty() || verdicts.iter().any(is_pending);
     Ok(Outlook {
         pending_for: pending.then(|| pending_for(&status, changed, now)),
-        renew_at,
+        renew_at: next_expiry(found, now).map_or(renew_at, |expiry| expiry.min(renew_at)),
     })
+}
+
+/// When the next exception ends, which the condition then tells.
+fn next_expiry(found: &Found, now: Timestamp) -> Option<Timestamp> {
+    let delivery = found.relay.spec.delivery.as_ref()?;
+    let ends = delivery.tls_overrides.iter().map(|one| one.expires.0);
+    ends.filter(|end| *end > now).min()
 }
 
 /// What follows from the shards and the conditions.

@@ -15,6 +15,7 @@ use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Vi
 use crate::certificates::{CA, CERTIFICATE, KEY, SecretData};
 
 mod limits;
+mod transport;
 
 /// The configuration, and the files that it names and that come with it in one Secret.
 pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Violation> {
@@ -54,7 +55,7 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
             ..QueueSettings::default()
         },
         delivery,
-        dns: build_dns(spec.dns.as_ref())?,
+        dns: build_dns(spec)?,
         health: Health {
             address: any(names::HEALTH_PORT, "health")?,
         },
@@ -134,6 +135,7 @@ fn build_delivery(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), Vi
         api::DeliveryTls::Required => DeliveryTls::Required,
         api::DeliveryTls::Verified => DeliveryTls::Verified,
     };
+    files.extend(transport::build(inputs, delivery, &mut built)?);
     if let Some(connections) = delivery.connections_per_destination {
         let field = "spec.delivery.connectionsPerDestination";
         built.connections_per_destination = u32::try_from(connections)
@@ -260,8 +262,13 @@ fn build_retry(retry: &api::Retry) -> Result<Retry, Violation> {
     Ok(built)
 }
 
-fn build_dns(dns: Option<&api::Dns>) -> Result<Dns, Violation> {
-    let mut built = Dns::default();
+fn build_dns(spec: &api::SmtpRelaySpec) -> Result<Dns, Violation> {
+    let dns = spec.dns.as_ref();
+    let mut built = Dns {
+        dnssec: transport::dnssec(spec.delivery.as_ref()),
+        trust_anchors: dns.map(|dns| dns.trust_anchors.clone()).unwrap_or_default(),
+        ..Dns::default()
+    };
     for server in dns.iter().flat_map(|dns| &dns.servers) {
         let address = server.parse::<SocketAddr>().or_else(|_| {
             let lone = server.parse::<IpAddr>();

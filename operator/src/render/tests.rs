@@ -130,11 +130,17 @@ fn every_field_of_the_spec_reaches_the_relay() {
             ],
             "retry": {"initial": "5s", "maximum": "10m", "expireAfter": "48h", "delayAfter": "2h"},
             "tls": "Verified",
+            "dnssec": "TrustResolver",
+            "mtaSts": {"enabled": false, "port": 8443},
+            "tlsOverrides": [{"domain": "partner.example", "policy": "Required",
+                              "expires": "2026-12-01T00:00:00Z", "reason": "ticket 7"}],
+            "caSecretRef": {"name": "authorities", "key": "bundle.pem"},
             "connectionsPerDestination": 3,
             "mxPort": 2600,
             "permittedNetworks": ["10.0.0.0/8"],
         },
-        "dns": {"servers": ["192.0.2.53", "[2001:db8::53]:5353"]},
+        "dns": {"servers": ["192.0.2.53", "[2001:db8::53]:5353"],
+                "trustAnchors": ["corp.example. IN DNSKEY 257 3 13 AAAA"]},
         "limits": {"messageSize": "128Mi", "recipients": 200, "connections": 50,
                    "connectionsPerAddress": 5, "connectionsPerIdentity": 7, "headerSize": "64Ki",
                    "commands": 99, "sessionTimeout": "30m", "minimumRate": 1000,
@@ -144,6 +150,10 @@ fn every_field_of_the_spec_reaches_the_relay() {
     let rendered = run(&relay(spec), &[], &[], &secrets).unwrap();
     assert_eq!(
         rendered.config["smarthost-0-ca.crt"],
+        CERTIFICATES.serving.data["ca.crt"]
+    );
+    assert_eq!(
+        rendered.config["mx-ca.crt"],
         CERTIFICATES.serving.data["ca.crt"]
     );
     insta::assert_yaml_snapshot!(config(&rendered));

@@ -77,6 +77,28 @@ fn check_counts_what_it_found() {
 }
 
 #[test]
+fn check_names_overrides_whose_time_is_over() {
+    let mut setup = setup();
+    let entry = |domain: &str, expires: &str| json!({"domain": domain, "policy": "Required", "expires": expires});
+    setup.config["delivery"]["tlsOverrides"] = json!([
+        entry("a.example", "2999-01-01T00:00:00Z"),
+        entry("b.example", "2020-01-01T00:00:00Z"),
+    ]);
+    setup.write();
+    let path = setup.path("relay.json");
+    let output = run(&["check", "--config", path.to_str().unwrap()], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.ends_with(
+            "\ndelivery.tlsOverrides[1]: that for b.example expired at 2020-01-01T00:00:00Z and has no \
+             effect; remove it, or give it a new date\n"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn check_and_serve_name_the_field_and_the_remedy_in_one_line_and_exit_with_78() {
     let rows = [
         (
@@ -109,6 +131,21 @@ fn check_and_serve_name_the_field_and_the_remedy_in_one_line_and_exit_with_78() 
             "/domains/0/dkim",
             json!([short_key()]),
             "domains[shop.example].dkim[winter].privateKey: is not",
+        ),
+        (
+            "/dns",
+            json!({"trustAnchors": [". IN A 192.0.2.1"]}),
+            "dns.trustAnchors[0]: \". IN A 192.0.2.1\" is no DNSKEY record",
+        ),
+        (
+            "/delivery/certificateAuthorities",
+            json!("tls.key"),
+            "delivery.certificateAuthorities: tls.key holds no certificate",
+        ),
+        (
+            "/delivery/tlsOverrides",
+            json!([{"domain": "A.example", "policy": "None", "expires": "2999-01-01T00:00:00Z"}]),
+            "delivery.tlsOverrides[0].domain: \"A.example\" has upper-case letters",
         ),
         (
             "/listeners/0/port",

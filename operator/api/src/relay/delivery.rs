@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::transport::{Dnssec, MtaSts, TlsOverride};
 use crate::{Duration, LocalSecretReference, SecretKeyReference};
 
 /// How accepted messages leave.
@@ -25,6 +26,32 @@ pub struct Delivery {
     /// `Verified`: TLS with a certificate that is valid for the MX host name, or no delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DeliveryTls>,
+
+    /// Whether DNS answers are validated, which DANE (RFC 7672) rests on: MX hosts with TLSA records
+    /// in a signed zone get mail only under TLS with a certificate that the records name. `Auto`:
+    /// validated while the name servers pass signatures on (default). `Validate`: always; mail waits
+    /// where signatures are missing that should be there. `TrustResolver`: the name servers in
+    /// `dns.servers` validate and are believed; only for a path that nobody can change.
+    /// `Disabled`: no DANE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dnssec: Option<Dnssec>,
+
+    /// Policies that recipient domains publish by MTA-STS (RFC 8461), which are fetched over HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mta_sts: Option<MtaSts>,
+
+    /// Exceptions from every other TLS policy, per recipient domain and until a date: for a receiver
+    /// whose TLSA records or certificate are wrong, or who should get no mail in clear text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["domain".into()]))]
+    pub tls_overrides: Vec<TlsOverride>,
+
+    /// Secret in the relay's namespace with a PEM bundle of the authorities that MX hosts and
+    /// hosts of MTA-STS policies are verified against, in place of the public web roots built into
+    /// the relay; for test networks and closed ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyReference>,
 
     /// Connections of one shard to one destination at a time. Default 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,4 +193,11 @@ pub struct Dns {
             .message("each entry must be an IP address, or address:port such as 192.0.2.1:5353 or [2001:db8::1]:53")
     )]
     pub servers: Vec<String>,
+
+    /// DNSKEY records, as in a zone file, that are trusted besides the root's keys built into the
+    /// relay, such as `corp.example. IN DNSKEY 257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0d...`: for a
+    /// signed zone that the root does not know. All keys of such a zone have to be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 2048)))]
+    pub trust_anchors: Vec<String>,
 }

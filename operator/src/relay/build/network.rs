@@ -205,6 +205,7 @@ fn dns_ports(relay: &SmtpRelay) -> Vec<NetworkPolicyPort> {
 /// Mail servers, smarthosts, and collectors that the environment names.
 fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
     let mut ports = BTreeSet::from([25, 465, 587]);
+    ports.extend(policy_port(relay));
     if let Some(delivery) = &relay.spec.delivery {
         ports.extend(delivery.mx_port);
         ports.extend(delivery.smarthosts.iter().map(|host| host.port));
@@ -217,6 +218,15 @@ fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
         });
     ports.extend(collectors.filter_map(|variable| url_port(&variable.value)));
     ports
+}
+
+/// Where MTA-STS policies are fetched from.
+fn policy_port(relay: &SmtpRelay) -> Option<i32> {
+    let delivery = relay.spec.delivery.as_ref();
+    let settings = delivery.and_then(|delivery| delivery.mta_sts.clone());
+    let settings = settings.unwrap_or_default();
+    let enabled = settings.enabled.unwrap_or(true);
+    enabled.then(|| settings.port.unwrap_or(443))
 }
 
 /// Port of `http://host:port/path`; that of the scheme when it names none.

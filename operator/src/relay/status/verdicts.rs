@@ -1,5 +1,6 @@
 //! The conditions of a relay, each the first failing check of a list. Pure.
 
+use jiff::Timestamp;
 use operator_api::conditions::{self as types, reason};
 use operator_api::{Authentication, ShardPhase, ShardStatus, Storage};
 
@@ -19,6 +20,7 @@ pub(super) struct Seen<'a> {
     pub(super) refused_claims: &'a [String],
     /// Whether the relay was ready with this very spec.
     pub(super) was_ready: bool,
+    pub(super) now: Timestamp,
 }
 
 /// All conditions, in the order in which they depend on each other.
@@ -38,11 +40,36 @@ fn accepted(seen: &Seen<'_>) -> Verdict {
         Some(violation) if seen.tls.violation() != Some(violation) => {
             Verdict::violated(types::ACCEPTED, violation)
         }
-        _ => match open_access(seen) {
-            None => Verdict::yes(types::ACCEPTED, reason::ACCEPTED, "the spec can be used"),
-            Some(message) => Verdict::yes(types::ACCEPTED, reason::OPEN_ACCESS, message),
-        },
+        _ => {
+            let notices = [
+                open_access(seen).map(|message| (reason::OPEN_ACCESS, message)),
+                expired_overrides(seen).map(|message| (reason::OVERRIDE_EXPIRED, message)),
+            ];
+            let first = notices.into_iter().flatten().next();
+            let (reason, message) =
+                first.unwrap_or((reason::ACCEPTED, "the spec can be used".to_owned()));
+            Verdict::yes(types::ACCEPTED, reason, message)
+        }
     }
+}
+
+/// Exceptions whose time is over.
+fn expired_overrides(seen: &Seen<'_>) -> Option<String> {
+    let delivery = seen.found.relay.spec.delivery.as_ref()?;
+    let expired: Vec<String> = delivery
+        .tls_overrides
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.expires.0 <= seen.now)
+        .map(|(index, one)| format!("spec.delivery.tlsOverrides[{index}] for {}", one.domain))
+        .collect();
+    (!expired.is_empty()).then(|| {
+        format!(
+            "the spec can be used, but these have expired and have no effect: {}; remove them, or \
+             give them a new date",
+            expired.join(", ")
+        )
+    })
 }
 
 /// Who can send without proving who it is; stands as long as the listener does.

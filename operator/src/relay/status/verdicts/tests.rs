@@ -10,6 +10,8 @@ use serde_json::json;
 use super::*;
 use crate::relay::dereference::Shard;
 
+const NOW: Timestamp = Timestamp::constant(1000, 0);
+
 #[expect(
     clippy::needless_pass_by_value,
     reason = "reads better with the JSON in place"
@@ -99,6 +101,7 @@ impl Row {
             draining: &[],
             refused_claims: &self.refused_claims,
             was_ready: self.was_ready,
+            now: NOW,
         });
         for verdict in &verdicts {
             assert!(!verdict.message.is_empty(), "{}", verdict.kind);
@@ -235,6 +238,7 @@ fn verdict_of(found: &Found, kind: &str) -> (bool, &'static str, String) {
         draining: &[],
         refused_claims: &[],
         was_ready: true,
+        now: NOW,
     });
     let mut named = verdicts.into_iter().filter(|verdict| verdict.kind == kind);
     let verdict = named.next().unwrap();
@@ -271,6 +275,19 @@ fn a_listener_without_authentication_is_told_for_as_long_as_it_stands() {
             );
         }
     }
+}
+
+#[test]
+fn an_override_whose_time_is_over_is_told_until_it_is_gone() {
+    let spec = |expires: &str| json!({"delivery": {"tlsOverrides": [{"domain": "a.example", "policy": "None", "expires": expires}]}});
+    let (holds, reason, message) =
+        verdict_of(&found(spec("1970-01-01T00:16:40Z"), true), types::ACCEPTED);
+    assert_eq!((holds, reason), (true, reason::OVERRIDE_EXPIRED));
+    let part = "spec.delivery.tlsOverrides[0] for a.example";
+    assert!(message.contains(part), "{message}");
+    let (holds, reason, _) =
+        verdict_of(&found(spec("1970-01-01T00:16:41Z"), true), types::ACCEPTED);
+    assert_eq!((holds, reason), (true, reason::ACCEPTED));
 }
 
 #[test]
