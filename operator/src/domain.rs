@@ -14,6 +14,7 @@ pub mod dns;
 pub mod keyring;
 pub mod keys;
 mod records;
+pub mod return_keys;
 mod status;
 mod tags;
 mod validate;

@@ -26,6 +26,7 @@ mod sts;
 mod testing;
 mod tls;
 
+pub(crate) use outcome::{Category, Said};
 use relay_config::Config;
 use relay_queue::Destination;
 use relay_smtp::Address;

@@ -21,6 +21,7 @@ mod metrics;
 mod mime;
 mod policy;
 mod reload;
+mod returns;
 mod serve;
 mod session;
 mod signing;

@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     delivery_seconds: Histogram<f64>,
     bounces: Counter<u64>,
     suppressions: Counter<u64>,
+    reports: Counter<u64>,
     outgoing: Counter<u64>,
     outgoing_open: UpDownCounter<i64>,
     dns: Counter<u64>,
@@ -120,6 +121,10 @@ impl Metrics {
             suppressions: counter(
                 "relay.suppressions",
                 "Recipients that bounced or complained, by whether the list took them.",
+            ),
+            reports: counter(
+                "relay.reports",
+                "Reports of other servers, by kind and what came of them.",
             ),
             outgoing: counter(
                 "relay.outgoing.connections",
@@ -256,6 +261,16 @@ impl Metrics {
                 KeyValue::new("cause", cause),
                 KeyValue::new("result", result),
             ],
+        );
+    }
+
+    /// A report came in: about a `delivery` or a `complaint`, or an `unknown` one. It led to a
+    /// suppressed recipient (`suppressed`), to nothing (`noted`), or was turned away (`unmatched`,
+    /// `refused`).
+    pub(crate) fn report(&self, kind: &'static str, result: &'static str) {
+        self.reports.add(
+            1,
+            &[KeyValue::new("kind", kind), KeyValue::new("result", result)],
         );
     }
 

@@ -14,6 +14,8 @@ mod encode;
 mod fold;
 mod walk;
 
+pub(crate) use content_type::{Encoding, Kind, encoding, kind};
+
 use crate::edit::Edit;
 
 /// Octets of a line without its CRLF: RFC 5321 section 4.5.3.1.6.

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::authentication::{Decoy, Issuer, Issuers};
 use crate::delivery::{Web, check_anchors};
 use crate::dkim::{KeyError, Signer};
+use crate::returns::{KeyFault, ReturnPaths};
 use crate::tls::{self, PemFile, TlsError};
 
 /// One generation of configuration.
@@ -32,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) hash: ConfigHash,
     /// Sending domains by lower-case name.
     pub(crate) domains: HashMap<String, Arc<SendingDomain>>,
+    /// Sending domains by the domain that takes their reports.
+    pub(crate) bounce_domains: HashMap<String, Arc<SendingDomain>>,
     /// Credentials by user name.
     pub(crate) credentials: HashMap<String, Arc<Credential>>,
     /// Issuers of tokens, with their keys.
@@ -64,6 +67,8 @@ pub(crate) struct SendingDomain {
     pub(crate) rewrite_from: Option<Address>,
     /// How long recipients are suppressed.
     pub(crate) suppression: Suppression,
+    /// Its return paths, if it has a bounce address.
+    pub(crate) returns: Option<ReturnPaths>,
     /// One per DKIM key, each adding one `DKIM-Signature`.
     pub(crate) signers: Vec<Signer>,
 }
@@ -77,6 +82,7 @@ impl SendingDomain {
             senders: senders.iter().copied().map(Grant::from).collect(),
             rewrite_from: None,
             suppression: Suppression::default(),
+            returns: None,
             signers: Vec::new(),
         }
     }
@@ -103,6 +109,8 @@ pub(crate) enum SnapshotError {
     Tls(#[from] TlsError),
     #[error("{0}")]
     TrustAnchors(String),
+    #[error("domains[{domain}].bounces.keys: {source}")]
+    ReturnKey { domain: String, source: KeyFault },
     #[error("authentication.issuers[{issuer}].jwksFile: {source}")]
     KeySet {
         issuer: String,
@@ -175,6 +183,13 @@ impl Snapshot {
             fingerprints.extend(fingerprint.map(|fingerprint| (name.clone(), fingerprint)));
             domains.insert(name, sending);
         }
+        let bounce_domains = domains
+            .values()
+            .filter_map(|domain| {
+                let taken = domain.returns.as_ref()?.taken_here()?;
+                Some((taken.to_owned(), Arc::clone(domain)))
+            })
+            .collect();
         let credentials = std::mem::take(&mut config.credentials)
             .into_iter()
             .map(credential)
@@ -186,6 +201,7 @@ impl Snapshot {
             config,
             hash,
             domains,
+            bounce_domains,
             credentials,
             issuers,
             decoy,
@@ -294,12 +310,20 @@ fn decoy_secret(config: &Config, pem: &Pem) -> Vec<u8> {
         .unwrap_or_else(|| config.relay.clone().into_bytes())
 }
 
-fn sending_domain(domain: Domain) -> Result<SendingDomain, KeyError> {
+fn sending_domain(domain: Domain) -> Result<SendingDomain, SnapshotError> {
     let signers = domain
         .dkim
         .iter()
         .map(|key| Signer::load(&domain.name, key))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, KeyError>>()?;
+    let returns = domain
+        .bounces
+        .map(|bounces| ReturnPaths::new(&domain.name, &bounces))
+        .transpose()
+        .map_err(|source| SnapshotError::ReturnKey {
+            domain: domain.name.clone(),
+            source,
+        })?;
     Ok(SendingDomain {
         name: domain.name,
         senders: domain.senders,
@@ -308,6 +332,7 @@ fn sending_domain(domain: Domain) -> Result<SendingDomain, KeyError> {
             .rewrite_from
             .and_then(|address| Address::parse(&address).ok()),
         suppression: domain.suppression,
+        returns,
         signers,
     })
 }

@@ -46,6 +46,11 @@ use crate::{Duration, RelayReference};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.bounces) || [has(self.bounces.domain) ? self.bounces.domain : '', has(self.bounces.address) ? self.bounces.address.split('@')[1] : ''].all(d, d == '' || d == self.domain || d.endsWith('.' + self.domain))")
+        .message("bounces must lie in the domain itself or below it, or SPF would not be aligned with From")
+        .field_path(".bounces")
+)]
 pub struct SendingDomainSpec {
     /// The domain in lower case, without a trailing dot, such as `example.com`; IDNs as A-labels
     /// (`xn--`). Subdomains need a SendingDomain of their own. Cannot be changed.
@@ -82,6 +87,44 @@ pub struct SendingDomainSpec {
     /// How long recipients that bounce or complain are not written to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppression: Option<Suppression>,
+
+    /// Where bounces of the domain's mail go. Default: to the sender of each message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounces: Option<Bounces>,
+}
+
+/// Where bounces of the domain's mail go: every message leaves with a return path of its own for each
+/// recipient, which holds a signature of the relay. The operator makes the secrets for it in Secret
+/// `<name>-dkim` and renews them every 90 days, with overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.domain) != has(self.address)")
+        .message("give domain for reports that the relay reads, or address for a mailbox, and not both")
+)]
+pub struct Bounces {
+    /// A domain whose mail is nothing but reports, such as `bounces.example.com`: the sending domain
+    /// or one below it, so that SPF stays aligned. Publish an MX record that leads to a listener of the
+    /// relay with `role: Bounces`, and an SPF record as for the sending domain. Bounces and complaints
+    /// feed the suppression list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')")
+            .message("must be a lower-case domain name without a trailing dot, such as bounces.example.com")
+    )]
+    pub domain: Option<String>,
+
+    /// A mailbox of the domain, or of one below it, that takes subaddresses, such as
+    /// `bounces@example.com`; at most nine characters before the @. Reports come to
+    /// `bounces+…@example.com`, and the relay does not see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_=-]+([.][A-Za-z0-9_=-]+)*@([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$') && self.indexOf('@') <= 9")
+            .message("must be a plain address with at most nine characters before the @, such as bounces@example.com")
+    )]
+    pub address: Option<String>,
 }
 
 /// How long a recipient is suppressed: the relay refuses mail of the domain to it at RCPT. Each shard

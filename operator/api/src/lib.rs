@@ -27,17 +27,17 @@ pub use credential::{
     Binding, Rotation, RotationStatus, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus,
 };
 pub use domain::{
-    Dkim, DkimAlgorithm, DnsRecord, DnsRecordPurpose, DnsRecordState, KeyState, KeyStatus,
-    OidcSender, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus, UnauthorizedFrom,
-    UnauthorizedFromPolicy,
+    Bounces, Dkim, DkimAlgorithm, DnsRecord, DnsRecordPurpose, DnsRecordState, KeyState, KeyStatus,
+    OidcSender, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus, Suppression,
+    UnauthorizedFrom, UnauthorizedFromPolicy,
 };
 pub use relay::{
     Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns, Dnssec, Domains,
-    EnvironmentVariable, Limits, Listener, ListenerTls, MtaSts, NetworkPolicySettings, OidcIssuer,
-    OverridePolicy, PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Retry,
-    ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost,
-    SmarthostTls, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride,
-    default_listeners,
+    EnvironmentVariable, Limits, Listener, ListenerRole, ListenerTls, MtaSts,
+    NetworkPolicySettings, OidcIssuer, OverridePolicy, PodTemplate, Privacy, Queue,
+    RelayAuthentication, RelayTls, Retry, ServiceAccountTokens, ServiceSettings, ServiceType,
+    ShardPhase, ShardStatus, Smarthost, SmarthostTls, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus,
+    Storage, TlsOverride, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

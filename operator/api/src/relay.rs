@@ -12,7 +12,7 @@ pub use authentication::{
     ConfigMapKeyReference, OidcIssuer, RelayAuthentication, ServiceAccountTokens,
 };
 pub use delivery::{Delivery, DeliveryTls, Dns, Retry, Smarthost, SmarthostTls};
-pub use listener::{Authentication, Listener, ListenerTls, default_listeners};
+pub use listener::{Authentication, Listener, ListenerRole, ListenerTls, default_listeners};
 pub use pod::{
     EnvironmentVariable, Limits, NetworkPolicySettings, PodTemplate, Queue, ServiceSettings,
     ServiceType, Storage,
@@ -58,7 +58,7 @@ use crate::NamespaceRule;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.listeners) || !self.listeners.exists(l, l.authentication == 'None') || (has(self.clients) && has(self.clients.cidrs) && self.clients.cidrs.size() > 0)")
+    validation = Rule::new("!has(self.listeners) || !self.listeners.exists(l, l.authentication == 'None' && (!has(l.role) || l.role != 'Bounces')) || (has(self.clients) && has(self.clients.cidrs) && self.clients.cidrs.size() > 0)")
         .message("a listener with authentication: None lets anybody send; name the client networks in clients.cidrs, or set authentication: Required")
         .field_path(".listeners"),
     validation = Rule::new("(has(self.queue) && has(self.queue.storage) ? self.queue.storage : 'Persistent') == (has(oldSelf.queue) && has(oldSelf.queue.storage) ? oldSelf.queue.storage : 'Persistent')")

@@ -69,6 +69,7 @@ fn an_empty_spec_and_a_full_one_are_fine() {
         "listeners": [
             {"name": "smtp", "port": 25},
             {"name": "trusted", "port": 2525, "tls": "None", "authentication": "None"},
+            {"name": "mx", "port": 26, "role": "Bounces", "authentication": "None"},
             {"name": "balanced", "port": 2526, "lenient": false, "proxyProtocol": true,
                 "proxies": ["198.51.100.0/24", "2001:db8::/32"]},
         ],
@@ -111,6 +112,10 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
         (
             listeners(json!([{"name": "smtp", "port": 25, "authentication": "None"}])),
             "name the client networks in clients.cidrs",
+        ),
+        (
+            listeners(json!([{"name": "mx", "port": 25, "role": "Bounces"}])),
+            "role: Bounces needs authentication: None",
         ),
         (
             listeners(json!([{"name": "smtp", "port": 25}, {"name": "smtp", "port": 26}])),
@@ -445,5 +450,56 @@ fn issuers_of_tokens_have_names_and_https_urls_of_their_own() {
         ),
     ] {
         refused(&oidc(list.clone()), expected, &list);
+    }
+}
+
+#[test]
+fn bounces_lie_in_the_domain_or_below_it_and_go_one_way() {
+    let bounces = |value: &Value| {
+        let spec = json!({
+            "domain": "example.com", "relayRef": {"name": "outbox"}, "bounces": value,
+        });
+        faults::<SendingDomain>("SendingDomain", "shop", &spec)
+    };
+    for good in [
+        json!({"domain": "example.com"}),
+        json!({"domain": "bounces.example.com"}),
+        json!({"address": "bounces@example.com"}),
+        json!({"address": "b@mail.example.com"}),
+    ] {
+        assert_eq!(bounces(&good), "", "{good}");
+    }
+    for (bad, expected) in [
+        (json!({}), "give domain for reports"),
+        (
+            json!({"domain": "b.example.com", "address": "b@example.com"}),
+            "give domain for reports",
+        ),
+        (
+            json!({"domain": "bounces.example.net"}),
+            "must lie in the domain itself",
+        ),
+        (
+            json!({"domain": "badexample.com"}),
+            "must lie in the domain itself",
+        ),
+        (
+            json!({"address": "b@example.net"}),
+            "must lie in the domain itself",
+        ),
+        (
+            json!({"domain": "Bounces.example.com"}),
+            "must be a lower-case domain name",
+        ),
+        (
+            json!({"address": "longer-name@example.com"}),
+            "must be a plain address",
+        ),
+        (
+            json!({"address": "b+x@example.com"}),
+            "must be a plain address",
+        ),
+    ] {
+        refused(&bounces(&bad), expected, &bad);
     }
 }

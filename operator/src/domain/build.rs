@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator_api::SendingDomain;
@@ -12,6 +15,7 @@ use super::DomainError;
 use super::dereference::Seen;
 use super::keyring;
 use super::keys::{self, SigningKey};
+use super::return_keys;
 use super::validate::Judged;
 use crate::certificates::SecretData;
 use crate::guarded_secret::{self, Change, Desired};
@@ -43,6 +47,7 @@ pub(super) async fn run(
     };
     let made = make(plan.make.clone()).await?;
     let data = keyring::apply(&existing.unwrap_or_default(), plan, &made, now);
+    let data = return_keys::apply(data, domain.spec.bounces.is_some(), &fresh()?, now);
     let desired = Desired {
         name: &dkim_secret(&domain.name_any()),
         kind: "Opaque",
@@ -55,6 +60,14 @@ pub(super) async fn run(
         data: Some(data),
         made: made.into_keys().collect(),
     })
+}
+
+/// A secret for return paths, should one be due.
+fn fresh() -> Result<String, DomainError> {
+    let mut octets = [0; 32];
+    let filled = SystemRandom::new().fill(&mut octets);
+    filled.map_err(|_| keys::KeyError::Generate)?;
+    Ok(BASE64.encode(octets))
 }
 
 /// On a thread for such work: RSA takes some tenths of a second.

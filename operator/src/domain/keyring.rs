@@ -7,6 +7,8 @@
 //! | `<selector>.retired` | since when it no longer signs, RFC 3339 |
 //! | `active` | selectors of the keys that sign, one a line |
 //!
+//! Beside them lie the secrets of return paths ([`super::return_keys`]).
+//!
 //! A key signs at once when nothing else signs with its algorithm; otherwise only once its record
 //! was seen in DNS, so that a change of selectors never makes signatures fail. A key that no longer
 //! signs is kept until all mail that it signed has arrived or bounced.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use operator_api::conditions::reason;
 use operator_api::{Sender, SendingDomain, SmtpCredential, UnauthorizedFromPolicy};
-use relay_config::{Bucket, Credential, DkimKey, Domain, Grant, Suppression, bucket_of};
+use relay_config::{Bounces, Bucket, Credential, DkimKey, Domain, Grant, Suppression, bucket_of};
 
 use super::programmed::Digest;
 use super::{
@@ -13,6 +13,7 @@ use super::{
 use crate::certificates::SecretData;
 use crate::credential::binding;
 use crate::domain::keyring::Keyring;
+use crate::domain::return_keys;
 
 /// Bucket contents by number, and what is in them.
 pub(super) fn build(
@@ -83,6 +84,7 @@ pub(crate) fn build_domain(domain: &SendingDomain, keys: &SecretData) -> Option<
         senders: senders(domain),
         rewrite_from: rewrite_from(domain),
         suppression: suppression(domain),
+        bounces: bounces(domain, keys),
         dkim,
     })
 }
@@ -144,6 +146,18 @@ fn rewrite_from(domain: &SendingDomain) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Without a secret yet bounces go to the senders.
+fn bounces(domain: &SendingDomain, keys: &SecretData) -> Option<Bounces> {
+    let wanted = domain.spec.bounces.as_ref()?;
+    let keys = return_keys::read(keys);
+    (!keys.is_empty()).then(|| Bounces {
+        domain: wanted.domain.clone(),
+        address: wanted.address.clone(),
+        keys,
+        ..Bounces::default()
+    })
 }
 
 /// What the API server lets pass parses; anything else is the default.

@@ -7,8 +7,8 @@ use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
     Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Delivery,
-    DeliveryTls, Dns, Duration, Health, Listener, ListenerTls, Privacy, QueueSettings, Retry,
-    Secret, Smarthost, SmarthostAuthentication, SmarthostTls, VERSION,
+    DeliveryTls, Dns, Duration, Health, Listener, ListenerRole, ListenerTls, Privacy,
+    QueueSettings, Retry, Secret, Smarthost, SmarthostAuthentication, SmarthostTls, VERSION,
 };
 
 use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation};
@@ -94,6 +94,10 @@ fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener
             listener.container_port(),
             &format!("spec.listeners[{}].port", listener.name),
         )?,
+        role: match listener.role.unwrap_or_default() {
+            api::ListenerRole::Submission => ListenerRole::Submission,
+            api::ListenerRole::Bounces => ListenerRole::Bounces,
+        },
         tls: match listener.tls {
             api::ListenerTls::None => ListenerTls::None,
             api::ListenerTls::StartTls => ListenerTls::StartTls,
@@ -110,6 +114,8 @@ fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener
         // Pods have no fixed networks, so where all must authenticate it is the NetworkPolicy that
         // says who may connect.
         clients: match authentication {
+            // Reports come from anywhere; they are for nobody else's domains.
+            _ if listener.role == Some(api::ListenerRole::Bounces) => Vec::new(),
             Authentication::Required => Vec::new(),
             Authentication::Optional | Authentication::None => clients.to_vec(),
         },

@@ -461,3 +461,53 @@ fn nothing_shows_a_secret() {
         "{shown}"
     );
 }
+
+#[test]
+fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
+    let mut shop = domain("shop", "web", 1, "shop.example");
+    shop.spec.bounces = serde_json::from_value(json!({"domain": "bounces.shop.example"})).unwrap();
+    shop.spec.suppression =
+        serde_json::from_value(json!({"hardBounces": "24h", "complaints": "0s"})).unwrap();
+    let now = jiff::Timestamp::from_second(1_795_564_800).unwrap();
+    let secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let with = crate::domain::return_keys::apply(KEYS.clone(), true, secret, now);
+    let without = domain_entry(&shop, &KEYS).unwrap();
+    assert_eq!(without.bounces, None);
+    let built = domain_entry(&shop, &with).unwrap();
+    let bounces = built.bounces.unwrap();
+    assert_eq!(bounces.domain.as_deref(), Some("bounces.shop.example"));
+    assert_eq!(bounces.address, None);
+    assert_eq!(bounces.keys[0].expose(), secret);
+    assert_eq!(built.suppression.hard_bounces.to_string(), "24h");
+    assert!(built.suppression.complaints.get().is_zero());
+    // The whole of it is a configuration that a relay takes.
+    let keys = Some(&with);
+    let domain = DomainInput {
+        domain: &shop,
+        keys,
+    };
+    let listeners = json!([
+        {"name": "submission", "port": 587},
+        {"name": "mx", "port": 25, "role": "Bounces", "authentication": "None"},
+    ]);
+    let mut spec = open();
+    spec["listeners"] = listeners;
+    let relay = relay(spec);
+    let inputs = RelayInputs {
+        relay: &relay,
+        namespaces: &namespaces(),
+        domains: &[domain],
+        credentials: &[],
+        secrets: &BTreeMap::new(),
+        issuers: &[],
+        tls: Some(&CERTIFICATES.serving.data),
+        internal: &CERTIFICATES.internal.data,
+    };
+    let rendered = render(&inputs).unwrap();
+    let config: Config = serde_json::from_slice(&rendered.config[MAIN_FILE]).unwrap();
+    assert_eq!(
+        config.listeners[1].role,
+        relay_config::ListenerRole::Bounces
+    );
+    assert!(config.listeners[1].clients.is_empty());
+}

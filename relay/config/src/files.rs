@@ -212,6 +212,26 @@ mod tests {
                 MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"connectionsPerAddress\":0}"),
                 "limits.connectionsPerAddress: is 0",
             ),
+            (
+                MAIN.replace("\"None\"", "\"None\",\"role\":\"Bounces\""),
+                "listeners[0].authentication: must be None with role: Bounces",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"domains\":[{\"name\":\"a.example\",\"bounces\":{}}]"),
+                "domains[a.example].bounces: give domain or address",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"domains\":[{\"name\":\"a.example\",\"bounces\":{\"domain\":\"xa.example\"}}]"),
+                "domains[a.example].bounces.domain: xa.example is neither a.example nor a domain below it",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"domains\":[{\"name\":\"a.example\",\"bounces\":{\"address\":\"long-bounces@a.example\"}}]"),
+                "domains[a.example].bounces.address: \"long-bounces@a.example\" is not a plain address",
+            ),
+            (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"domains\":[{\"name\":\"a.example\",\"bounces\":{\"domain\":\"b.a.example\"}}]"),
+                "domains[a.example].bounces.keys: is empty",
+            ),
             (MAIN.replace("outbox.example", "out box"), "hostname: \"out box\" is not a host name"),
             (MAIN.replace("127.0.0.1:2525", "here"), "relay.json: invalid socket address"),
             (MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"recipients\":5}"), "limits.recipients: 5 is less than 100"),

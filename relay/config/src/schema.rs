@@ -17,7 +17,7 @@ pub use delivery::{
     Delivery, DeliveryTls, Retry, Smarthost, SmarthostAuthentication, SmarthostTls, Timeouts,
 };
 pub use limits::{LONGEST_HEADER, Limits};
-pub use returns::Suppression;
+pub use returns::{Bounces, Suppression};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 /// The only version of the format so far.
@@ -82,6 +82,9 @@ pub struct Listener {
     pub name: String,
     /// Address to bind, such as `[::]:10587` or `127.0.0.1:2525`.
     pub address: SocketAddr,
+    /// What may come in. Default `Submission`.
+    #[serde(default, skip_serializing_if = "ListenerRole::is_submission")]
+    pub role: ListenerRole,
     /// How the connection is encrypted.
     pub tls: ListenerTls,
     /// Whether clients must authenticate.
@@ -133,6 +136,27 @@ impl Listener {
     /// Whether `peer` lies in one of [`Self::proxies`].
     pub fn is_proxy(&self, peer: std::net::IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(peer))
+    }
+}
+
+/// What may come in on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenerRole {
+    /// Mail of clients, for everywhere.
+    #[default]
+    Submission,
+    /// Delivery reports and complaints of anybody, for the bounce domains of sending domains; nothing
+    /// is relayed. Needs `authentication: None`; `clients` are who may connect, everybody when empty.
+    Bounces,
+}
+
+impl ListenerRole {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_submission(&self) -> bool {
+        *self == Self::Submission
     }
 }
 
@@ -276,6 +300,9 @@ pub struct Domain {
     /// How long recipients that bounce or complain are not written to.
     #[serde(default, skip_serializing_if = "Suppression::is_default")]
     pub suppression: Suppression,
+    /// Where bounces go. Default: to the sender of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounces: Option<Bounces>,
     /// Every key signs every message of the domain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dkim: Vec<DkimKey>,

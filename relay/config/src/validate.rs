@@ -7,9 +7,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use crate::{
-    Authentication, Config, ConfigError, Credential, Domain, LONGEST_HEADER, ListenerTls,
-    ScramVerifier, Smarthost, SmarthostTls, VERSION,
+    Authentication, Config, ConfigError, Credential, Domain, LONGEST_HEADER, ListenerRole,
+    ListenerTls, ScramVerifier, Smarthost, SmarthostTls, VERSION,
 };
+
+mod returns;
 
 /// What the queue keeps to when it starts anew: work that is due later is due then.
 const LONGEST_HOLD: std::time::Duration = std::time::Duration::from_hours(90 * 24);
@@ -95,7 +97,19 @@ impl Config {
                     ),
                 );
             }
-            if listener.authentication == Authentication::None && listener.clients.is_empty() {
+            if listener.role == ListenerRole::Bounces
+                && listener.authentication != Authentication::None
+            {
+                return invalid(
+                    field("authentication"),
+                    "must be None with role: Bounces; other servers bring reports without a login"
+                        .into(),
+                );
+            }
+            if listener.role == ListenerRole::Submission
+                && listener.authentication == Authentication::None
+                && listener.clients.is_empty()
+            {
                 return invalid(
                     field("clients"),
                     "is empty; without authentication name the client networks that may send, \
@@ -208,8 +222,18 @@ impl Config {
 
     fn validate_domains(&self) -> Result<(), ConfigError> {
         let mut names = HashSet::new();
+        let mut bounce_domains = HashSet::new();
         for domain in &self.domains {
             validate_domain(domain)?;
+            let bounces = domain.bounces.as_ref();
+            if let Some(bounce) = bounces.and_then(|bounces| bounces.domain.as_ref())
+                && !bounce_domains.insert(bounce)
+            {
+                return invalid(
+                    format!("domains[{}].bounces.domain", domain.name),
+                    format!("{bounce} is the bounce domain of another domain; give each its own"),
+                );
+            }
             if !names.insert(&domain.name) {
                 return invalid(format!("domains[{}]", domain.name), "stands twice".into());
             }
@@ -268,19 +292,27 @@ fn validate_domain(domain: &Domain) -> Result<(), ConfigError> {
     if let Some(address) = &domain.rewrite_from {
         let at = format!("@{}", domain.name);
         let local = address.strip_suffix(&at).unwrap_or_default();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+=".contains(&byte);
-        let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
-        if local.is_empty() || dots || !local.bytes().all(plain) {
+        if !is_plain(local) {
             return invalid(
                 format!("{field}.rewriteFrom"),
                 format!("{address:?} is not a plain address of this domain; write name{at}"),
             );
         }
     }
+    if let Some(bounces) = &domain.bounces {
+        returns::validate(&field, &domain.name, bounces)?;
+    }
     for key in &domain.dkim {
         host_name(&format!("{field}.dkim.selector"), &key.selector)?;
     }
     Ok(())
+}
+
+/// Whether it is a local part of letters, digits and a few other characters.
+fn is_plain(local: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+=".contains(&byte);
+    let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
+    !local.is_empty() && !dots && local.bytes().all(plain)
 }
 
 fn validate_credential(credential: &Credential) -> Result<(), ConfigError> {

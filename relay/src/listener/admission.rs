@@ -84,6 +84,7 @@ mod tests {
         };
         Listener {
             name: "submission".into(),
+            role: relay_config::ListenerRole::Submission,
             address: "127.0.0.1:0".parse().unwrap(),
             tls: ListenerTls::None,
             authentication,

@@ -3,7 +3,7 @@
 
 /// What a part may hold and how it may be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `text/*`, and whatever has no readable type (RFC 2045 section 5.2).
     Text,
     /// Opaque octets.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 
 /// How a body is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     SevenBit,
     EightBit,
     Binary,
@@ -35,7 +35,7 @@ pub(super) enum Encoding {
 }
 
 /// Reads the value of a `Content-Type`.
-pub(super) fn kind(value: &[u8]) -> Kind {
+pub(crate) fn kind(value: &[u8]) -> Kind {
     let mut scanner = Scanner(value);
     let kind = scanner.word(b"/;").to_ascii_lowercase();
     if !scanner.eat(b'/') {
@@ -61,7 +61,7 @@ pub(super) fn kind(value: &[u8]) -> Kind {
 }
 
 /// Reads the value of a `Content-Transfer-Encoding`.
-pub(super) fn encoding(value: &[u8]) -> Encoding {
+pub(crate) fn encoding(value: &[u8]) -> Encoding {
     let word = Scanner(value).word(b";").to_ascii_lowercase();
     match word.as_slice() {
         b"" | b"7bit" => Encoding::SevenBit,

@@ -1,11 +1,13 @@
 //! What a session does with each event of the state machine.
 
+use relay_config::ListenerRole;
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Event, Message, Refusal};
 
 use crate::context::now;
 use crate::intake::{self, Origin};
 use crate::policy;
+use crate::returns;
 use crate::suppression;
 
 use super::{Identified, NO_MEMORY, Session};
@@ -68,6 +70,10 @@ impl Session {
 
     /// Early word on `MAIL`, before a large message has been sent for nothing.
     fn judge_sender(&self, sender: Option<&Address>) -> Result<(), Answer> {
+        // Whoever brings a report: it is the recipient that says whether it is one of ours.
+        if self.listener.role == ListenerRole::Bounces {
+            return Ok(());
+        }
         let snapshot = self.inbound.context.snapshot.load();
         let verdict = policy::decide_sender(&snapshot.domains, self.identity(), sender);
         verdict.map_err(|denial| {
@@ -87,11 +93,15 @@ impl Session {
     }
 
     /// A recipient that the sender's domain has on its suppression list is refused here, where the
-    /// client hears it and sends to the others.
+    /// client hears it and sends to the others; on a listener for reports all but return paths of ours.
     fn judge_recipient(&self, sender: Option<&Address>, recipient: &Address) -> Result<(), Answer> {
-        let list = &self.inbound.context.suppressions;
-        let denial =
-            sender.and_then(|sender| suppression::judge(list, sender.domain(), recipient, now()));
+        let denial = if self.listener.role == ListenerRole::Bounces {
+            let snapshot = self.inbound.context.snapshot.load();
+            returns::judge(&snapshot, recipient, now())
+        } else {
+            let list = &self.inbound.context.suppressions;
+            sender.and_then(|sender| suppression::judge(list, sender.domain(), recipient, now()))
+        };
         denial.map_or(Ok(()), |denial| {
             self.inbound.context.metrics.refused(denial.reason);
             tracing::info!(
@@ -133,7 +143,11 @@ impl Session {
             identity: self.identity().map(str::to_owned),
             tls: self.tls.clone(),
         };
-        let answer = intake::accept(&self.inbound.context, &origin, message).await;
+        let context = &self.inbound.context;
+        let answer = match self.listener.role {
+            ListenerRole::Submission => intake::accept(context, &origin, message).await,
+            ListenerRole::Bounces => returns::accept(context, &origin, message).await,
+        };
         if answer == intake::CLOSED {
             self.server.end(&answer);
         } else {

@@ -24,6 +24,7 @@ mod chunking;
 mod identity;
 mod limits;
 mod proxy;
+mod returns;
 mod suppression;
 
 /// A relay without delivery: what it accepts stays in the queue.
@@ -49,11 +50,17 @@ listeners:
 - {name: strict, address: '127.0.0.1:0', tls: None, authentication: None, clients: [127.0.0.0/8],
    lenient: false}
 - {name: foreign, address: '127.0.0.1:0', tls: None, proxyProtocol: true, proxies: [10.0.0.0/8]}
+- {name: reports, address: '127.0.0.1:0', role: Bounces, tls: None, authentication: None}
 ";
 
 impl Relay {
     /// `more` is YAML at the top level, such as limits.
     async fn start(more: &str) -> Self {
+        Self::start_with(more, "").await
+    }
+
+    /// `domains` are more entries of the list.
+    async fn start_with(more: &str, domains: &str) -> Self {
         let certified = rcgen::generate_simple_self_signed(["outbox.example".to_owned()]).unwrap();
         let verifier = ScramVerifier::derive("otter", b"0123456789abcdef", 4096);
         let text = format!(
@@ -62,6 +69,7 @@ impl Relay {
              domains:\n\
              - {{name: shop.example, senders: [credential:shop/checkout]}}\n\
              - {{name: open.example, senders: ['*']}}\n\
+             {domains}\
              credentials:\n\
              - {{username: checkout, identity: shop/checkout, verifiers: ['{verifier}']}}\n{more}"
         );

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.role) || self.role != 'Bounces' || (has(self.authentication) && self.authentication == 'None')")
+        .message("role: Bounces needs authentication: None, since other servers bring reports without a login")
+        .field_path(".authentication"),
     validation = Rule::new("(has(self.proxyProtocol) && self.proxyProtocol) == (has(self.proxies) && size(self.proxies) > 0)")
         .message("proxyProtocol: true and the networks in proxies need each other; give both or neither")
         .field_path(".proxies")
@@ -33,6 +36,13 @@ pub struct Listener {
             .message("8080 and 8443 are used by the relay pods themselves; choose another port")
     )]
     pub port: i32,
+
+    /// What may come in. `Submission`: mail of clients, for everywhere (default). `Bounces`: delivery
+    /// reports and complaints from anywhere, for the bounce domains of SendingDomains
+    /// (`spec.bounces.domain`), and nothing else; needs `authentication: None`. Mail servers find it
+    /// by MX at port 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<ListenerRole>,
 
     /// How the connection is encrypted. `StartTls`: clear text that the client upgrades with
     /// STARTTLS before it authenticates (default; usual on 25 and 587). `Implicit`: TLS from the
@@ -75,6 +85,16 @@ fn start_tls() -> ListenerTls {
     ListenerTls::StartTls
 }
 
+/// What may come in on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ListenerRole {
+    /// Mail of clients.
+    #[default]
+    Submission,
+    /// Reports for bounce domains.
+    Bounces,
+}
+
 /// Encryption of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ListenerTls {
@@ -110,6 +130,7 @@ pub fn default_listeners() -> Vec<Listener> {
     .map(|(name, port, tls)| Listener {
         name: name.to_owned(),
         port,
+        role: None,
         tls,
         authentication: Authentication::Required,
         lenient: None,

@@ -11,7 +11,7 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use operator_api::names::{ACCEPTING_LABEL, ADMIN_PORT, HEALTH_PORT, RELAY_LABEL};
-use operator_api::{NamespaceFrom, ServiceType, SmtpRelay};
+use operator_api::{ListenerRole, NamespaceFrom, ServiceType, SmtpRelay};
 
 use super::{metadata, relay_name};
 use crate::context::Settings;
@@ -98,6 +98,7 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
                     .spec
                     .listeners()
                     .iter()
+                    .filter(|listener| !takes_reports(listener))
                     .map(|listener| tcp(listener.container_port()))
                     .collect(),
             ),
@@ -114,6 +115,7 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
         },
     ];
     ingress.extend(proxies(relay));
+    ingress.extend(reporters(relay));
     let egress = vec![
         NetworkPolicyEgressRule {
             to: None,
@@ -159,6 +161,25 @@ fn proxies(relay: &SmtpRelay) -> Vec<NetworkPolicyIngressRule> {
             ports: Some(vec![tcp(listener.container_port())]),
         })
         .collect()
+}
+
+/// Everybody, to the listeners that take reports: other mail servers are anywhere. Behind proxies it is
+/// those that connect.
+fn reporters(relay: &SmtpRelay) -> Option<NetworkPolicyIngressRule> {
+    let listeners = relay.spec.listeners();
+    let ports: Vec<_> = listeners
+        .iter()
+        .filter(|listener| takes_reports(listener) && !listener.proxy_protocol)
+        .map(|listener| tcp(listener.container_port()))
+        .collect();
+    (!ports.is_empty()).then_some(NetworkPolicyIngressRule {
+        from: None,
+        ports: Some(ports),
+    })
+}
+
+fn takes_reports(listener: &operator_api::Listener) -> bool {
+    listener.role == Some(ListenerRole::Bounces)
 }
 
 fn network(cidr: &str) -> NetworkPolicyPeer {

@@ -182,3 +182,22 @@ fn load_balancers_reach_the_listeners_that_expect_them_and_no_other() {
         })
     );
 }
+
+#[test]
+fn reports_come_from_anywhere_to_their_listener_and_to_no_other() {
+    let relay = relay(json!({"listeners": [
+        {"name": "submission", "port": 587},
+        {"name": "mx", "port": 25, "role": "Bounces", "authentication": "None"},
+    ]}));
+    let policy = network::policy(&relay, &settings()).unwrap();
+    let rules = serde_json::to_value(policy.spec.unwrap().ingress.unwrap()).unwrap();
+    let rules = rules.as_array().unwrap();
+    assert_eq!(
+        rules.last().unwrap(),
+        &json!({"ports": [{"port": 10025, "protocol": "TCP"}]})
+    );
+    assert_eq!(
+        rules[0]["ports"],
+        json!([{"port": 10587, "protocol": "TCP"}])
+    );
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Duration;
+use crate::{Duration, Secret};
 
 /// How long a recipient is suppressed: mail of the domain to it is refused at `RCPT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,5 +26,36 @@ impl Default for Suppression {
 impl Suppression {
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Where bounces of a domain's mail go: every message leaves with a return path of its own for each
+/// recipient, so that a bounce tells whom it is about. Exactly one of `domain` and `address`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Bounces {
+    /// Domain whose mail is nothing but reports: the sending domain or one below it, so that SPF stays
+    /// aligned (RFC 7489 section 3.1.2). Its MX leads to a listener with `role: Bounces`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// A mailbox of the sending domain, or of one below it, that takes subaddresses
+    /// (`bounces+…@example.com`); at most nine characters before the `@`. The relay does not see what
+    /// comes to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Secrets of 32 or more octets in base 64. The first makes return paths, all check them.
+    pub keys: Vec<Secret>,
+    /// How long a return path is good. Default 720h (30 days).
+    pub valid_for: Duration,
+}
+
+impl Default for Bounces {
+    fn default() -> Self {
+        Self {
+            domain: None,
+            address: None,
+            keys: Vec::new(),
+            valid_for: Duration::from_secs(30 * 24 * 3600),
+        }
     }
 }

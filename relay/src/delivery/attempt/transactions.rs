@@ -10,6 +10,7 @@ use super::{Attempt, Content, convert, options};
 use crate::context::now;
 use crate::delivery::connection::{Connection, ConnectionError};
 use crate::delivery::outcome::{self, Fate, Kind, PassedOn};
+use crate::returns::ReturnPaths;
 
 impl Attempt<'_> {
     /// Sends to all open recipients over one connection, in as many transactions as it takes; gives
@@ -32,7 +33,11 @@ impl Attempt<'_> {
                 break;
             }
             let offers = connection.client().capabilities();
-            let most = offers.recipients.unwrap_or(RECIPIENTS).min(RECIPIENTS);
+            // A return path of its own is one transaction of its own.
+            let most = match self.return_paths() {
+                Some(_) => 1,
+                None => offers.recipients.unwrap_or(RECIPIENTS).min(RECIPIENTS),
+            };
             let passed_on = PassedOn {
                 reports: offers.dsn,
                 deadline: offers.deliver_by.is_some(),
@@ -95,16 +100,34 @@ impl Attempt<'_> {
             })
             .collect();
         let content = self.content_for(connection);
+        let return_path = self.return_path(recipients.first().copied());
         let envelope = client::Envelope {
             options: Some(&mail),
             recipient_options: &recipient_options,
-            sender: self.work.envelope.sender.as_ref(),
+            sender: return_path.as_ref(),
             recipients: &recipients,
             size: content.size,
             eight_bit: content.eight_bit,
             smtputf8: self.needs_utf8(positions),
         };
         connection.send(&envelope, &content.pieces).await
+    }
+
+    /// The return paths of the sender's domain, if it has a bounce address.
+    fn return_paths(&self) -> Option<&ReturnPaths> {
+        let sender = self.work.envelope.sender.as_ref()?;
+        let domain = self.snapshot.domains.get(sender.domain())?;
+        domain.returns.as_ref()
+    }
+
+    /// What `MAIL FROM` names.
+    fn return_path(&self, recipient: Option<&Address>) -> Option<Address> {
+        let sender = self.work.envelope.sender.as_ref()?;
+        let made = self
+            .return_paths()
+            .zip(recipient)
+            .and_then(|(paths, recipient)| paths.make(self.work.id, recipient));
+        Some(made.unwrap_or_else(|| sender.clone()))
     }
 
     /// Makes the content that this server can take, if it can take this message at all.

@@ -5,6 +5,7 @@ mod connections;
 mod conversion;
 mod hosts;
 mod replies;
+mod returns;
 mod smarthosts;
 mod stopping;
 mod suppression;

@@ -1,0 +1,175 @@
+//! Reports on a listener that takes nothing else.
+
+use relay_queue::MessageId;
+use relay_smtp::Address;
+
+use crate::context::now;
+use crate::returns::ReturnPaths;
+use crate::suppression::{Cause, Entry, Mark, Source};
+
+use super::*;
+
+const RETURNS: &str = "- {name: news.example, senders: ['*'], bounces: {domain: bounces.news.example, \
+    keys: ['AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=']}}\n";
+
+/// The listener with `role: Bounces`.
+const REPORTS: usize = 9;
+
+async fn relay() -> Relay {
+    Relay::start_with("", RETURNS).await
+}
+
+fn recipient() -> Address {
+    Address::parse("to@dest.example").unwrap()
+}
+
+/// A return path of a message for that recipient, made so long ago.
+fn path(relay: &Relay, age: u64) -> Address {
+    let snapshot = relay.context.snapshot.load();
+    let paths: &ReturnPaths = snapshot.domains["news.example"].returns.as_ref().unwrap();
+    let id = MessageId::new(Timestamp(now().0 - age), 7);
+    paths.make(id, &recipient()).unwrap()
+}
+
+fn entry(relay: &Relay) -> Option<Entry> {
+    let lists = &relay.context.suppressions;
+    lists.find("news.example", Mark::of(&recipient()), now())
+}
+
+fn bounce(words: &str) -> String {
+    format!(
+        "From: MAILER-DAEMON@mx.dest.example\r\nContent-Type: multipart/report; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\n\
+         Final-Recipient: rfc822; To@dest.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\
+         Diagnostic-Code: smtp; 550 5.1.1 {words}\r\n--b--"
+    )
+}
+
+fn complaint(original_mail_from: &str) -> String {
+    format!(
+        "From: loop@mailbox.example\r\nContent-Type: multipart/report; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\n\
+         Original-Mail-From: <{original_mail_from}>\r\n--b--"
+    )
+}
+
+/// What `RCPT` is answered.
+async fn rcpt(relay: &Relay, to: &str) -> String {
+    let mut client = relay.greeted(REPORTS).await;
+    assert_eq!(client.command("MAIL FROM:<>").await[..3], *"250");
+    client.command(&format!("RCPT TO:<{to}>")).await
+}
+
+/// What a report is answered.
+async fn report(relay: &Relay, to: &str, content: &str) -> String {
+    let mut client = relay.greeted(REPORTS).await;
+    client.command("MAIL FROM:<>").await;
+    let taken = client.command(&format!("RCPT TO:<{to}>")).await;
+    assert_eq!(taken[..3], *"250", "{taken}");
+    client.command("DATA").await;
+    client.send(format!("{content}\r\n.\r\n").as_bytes()).await;
+    client.reply().await
+}
+
+#[tokio::test]
+async fn a_bounce_that_comes_to_its_return_path_suppresses_the_recipient() {
+    let relay = relay().await;
+    let to = path(&relay, 3_600_000);
+    assert_eq!(
+        report(&relay, to.as_str(), &bounce("no such user")).await[..3],
+        *"250"
+    );
+    let entry = entry(&relay).unwrap();
+    assert_eq!(
+        (entry.cause, entry.source),
+        (Cause::HardBounce, Source::Report)
+    );
+    assert_eq!(entry.address.unwrap().as_str(), "To@dest.example");
+    assert_eq!(entry.detail, "smtp; 550 5.1.1 no such user");
+    assert!(entry.message.is_some());
+    // Nothing is relayed.
+    assert!(relay.queued().is_empty());
+}
+
+#[tokio::test]
+async fn a_report_of_a_block_is_taken_and_suppresses_nobody() {
+    let relay = relay().await;
+    let to = path(&relay, 0);
+    let content = bounce("blocked using zen.spamhaus.org");
+    assert_eq!(report(&relay, to.as_str(), &content).await[..3], *"250");
+    assert_eq!(entry(&relay), None);
+}
+
+#[tokio::test]
+async fn a_complaint_is_matched_by_the_return_path_of_its_message() {
+    let relay = relay().await;
+    let about = path(&relay, 0);
+    let to = "Complaints@bounces.news.example";
+    let reply = report(&relay, to, &complaint(about.as_str())).await;
+    assert_eq!(reply[..3], *"250", "{reply}");
+    let entry = entry(&relay).unwrap();
+    // Whom the mark stands for nobody said.
+    assert_eq!((entry.cause, entry.address), (Cause::Complaint, None));
+    let forged = about.as_str().replacen("b-0", "b-1", 1);
+    let reply = report(&relay, to, &complaint(&forged)).await;
+    assert!(
+        reply.starts_with("550 5.1.1 the complaint names no message"),
+        "{reply}"
+    );
+    let reply = report(&relay, to, &bounce("no such user")).await;
+    assert!(reply.starts_with("550 5.6.0"), "{reply}");
+}
+
+#[tokio::test]
+async fn everything_that_is_no_return_path_of_ours_is_refused() {
+    let relay = relay().await;
+    let good = path(&relay, 0);
+    let forged = good.as_str().replacen('@', "x@", 1);
+    let changed = format!("b-{}{}", "0".repeat(20), &good.as_str()[22..]);
+    let old = path(&relay, 31 * 24 * 3_600_000);
+    for (to, expected) in [
+        (forged.as_str(), "there is no such mailbox"),
+        (&changed, "this return path was not made here"),
+        (old.as_str(), "the time of this return path is over"),
+        (
+            "postmaster@bounces.news.example",
+            "there is no such mailbox",
+        ),
+        ("desk@news.example", "relays nothing"),
+        ("bob@dest.example", "relays nothing"),
+    ] {
+        let reply = rcpt(&relay, to).await;
+        assert!(
+            reply.starts_with("550 5.1.1 ") && reply.contains(expected),
+            "{to}: {reply}"
+        );
+    }
+    assert_eq!(rcpt(&relay, good.as_str()).await[..3], *"250");
+    // Nor does a listener for clients take reports.
+    let reply = report(
+        &relay,
+        good.as_str(),
+        "Subject: I am away\r\n\r\nBack on Monday",
+    )
+    .await;
+    assert!(
+        reply.starts_with("550 5.6.0 only delivery reports"),
+        "{reply}"
+    );
+    assert!(relay.queued().is_empty());
+    assert_eq!(relay.context.suppressions.len(), 0);
+}
+
+#[tokio::test]
+async fn no_login_is_offered_and_none_is_needed_where_reports_come_in() {
+    let relay = relay().await;
+    let mut client = relay.connect(REPORTS).await;
+    client.reply().await;
+    assert!(
+        !client
+            .command("EHLO mx.dest.example")
+            .await
+            .contains("AUTH")
+    );
+    assert_eq!(client.command("AUTH PLAIN AAAA").await[..3], *"503");
+}
