@@ -25,8 +25,8 @@ demo-down: ## Remove what `make demo` made
 	@$(CARGO) run --locked --quiet -p mailrelay-tests --bin demo -- down
 
 .PHONY: test
-test: ## Unit, golden, process-level, client, fuzz and cluster tests
-	@tests/prerequisites bench build clients cluster fuzz mail
+test: ## Unit, golden, process-level, client, mail server, fuzz and cluster tests
+	@tests/prerequisites bench build clients cluster fuzz mail peers
 	tests/run all
 
 .PHONY: unit

@@ -26,6 +26,9 @@ mod durability;
 mod http;
 #[path = "process/messages.rs"]
 mod messages;
+#[cfg(feature = "peers")]
+#[path = "process/peers.rs"]
+mod peers;
 #[path = "process/receiver.rs"]
 mod receiver;
 #[path = "process/relay.rs"]

@@ -121,12 +121,20 @@ impl Account {
 impl Place {
     /// The name service of a pod in `namespace`.
     pub fn pod(resolver: std::net::Ipv4Addr, namespace: &str) -> anyhow::Result<Self> {
-        let mut file = NamedTempFile::new()?;
-        writeln!(
-            file,
+        Self::with(&format!(
             "search {namespace}.svc.cluster.local svc.cluster.local cluster.local\n\
-             nameserver {resolver}\noptions ndots:5"
-        )?;
+             nameserver {resolver}\noptions ndots:5\n"
+        ))
+    }
+
+    /// A machine whose only name server is a trusted one that validates.
+    pub fn validating(resolver: std::net::Ipv4Addr) -> anyhow::Result<Self> {
+        Self::with(&format!("nameserver {resolver}\noptions trust-ad\n"))
+    }
+
+    fn with(settings: &str) -> anyhow::Result<Self> {
+        let mut file = NamedTempFile::new()?;
+        file.write_all(settings.as_bytes())?;
         // swaks and msmtp may run as anybody.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(file.path(), readable)?;

@@ -7,7 +7,7 @@
 //! the harness itself is killed.
 
 mod configuration;
-mod mailbox;
+pub(crate) mod mailbox;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use tokio::process::{Child, Command};
 
 pub use mailbox::{Delivered, Verdict};
 
+use crate::peers::Host;
 use crate::{prerequisites, wait};
 
 /// Starting takes a second on an idle machine.
@@ -52,6 +53,19 @@ pub struct Plan {
     /// Recipients as `local@domain`. A local part that ends in `*` stands for all that begin so;
     /// they share one mailbox. Every other address of these domains is refused with 550.
     pub recipients: Vec<String>,
+    /// What only some tests ask of it.
+    pub more: More,
+}
+
+/// What only some tests ask of a receiver.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// Other hosts that this server is, besides the plan's own.
+    pub hosts: Vec<Host>,
+    /// Recipients that are refused with 450 at the first try; no patterns.
+    pub greylisted: Vec<String>,
+    /// Octets of the largest message; Postfix's own default when absent.
+    pub size_limit: Option<u32>,
 }
 
 /// A receiving mail server.

@@ -12,7 +12,7 @@ use crate::clients::{Account, Encryption, Place};
 use crate::cluster::Cluster;
 use crate::namespace::{Kind, Namespace, text};
 use crate::prerequisites;
-use crate::receiver::{Plan, Receiver};
+use crate::receiver::{More, Plan, Receiver};
 use crate::zone::{Record, Zone};
 
 /// The relay of every scenario.
@@ -117,6 +117,7 @@ impl Scenario {
                 format!("load-*@inbox.{zone_name}"),
                 format!("orders@shop.{zone_name}"),
             ],
+            more: More::default(),
         })
         .await?;
         let mut zone = Zone::new(&cluster.zones, &zone_name);

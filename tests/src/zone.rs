@@ -47,6 +47,26 @@ impl Record {
             value: address.to_string(),
         }
     }
+
+    /// A `TXT` record.
+    pub fn text(name: &str, text: &str) -> Self {
+        Self {
+            name: name.into(),
+            kind: "TXT".into(),
+            value: text.into(),
+        }
+    }
+
+    /// The record's line in a zone file.
+    pub(crate) fn line(&self) -> anyhow::Result<String> {
+        let data = if self.kind == "TXT" {
+            character_strings(&self.value)?
+        } else {
+            self.value.clone()
+        };
+        let name = self.name.trim_end_matches('.');
+        Ok(format!("{name}. {} {data}", self.kind))
+    }
 }
 
 impl Zone {
@@ -106,13 +126,8 @@ impl Zone {
             name = self.name,
             serial = self.serial,
         );
-        for Record { name, kind, value } in &self.records {
-            let data = if kind == "TXT" {
-                character_strings(value)?
-            } else {
-                value.clone()
-            };
-            writeln!(text, "{}. {kind} {data}", name.trim_end_matches('.'))?;
+        for record in &self.records {
+            writeln!(text, "{}", record.line()?)?;
         }
         Ok(text)
     }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use relay_smtp::Address;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::cache::Cache;
@@ -17,7 +18,7 @@ use crate::shared::{APPENDS_IN_FLIGHT, Directories, FILE_THREADS, Shared, Sums, 
 use crate::space::Space;
 use crate::writer::Writer;
 use crate::{
-    AppendError, Counters, Destination, MessageId, NewMessage, OpenError, Outcome, Recovery, Route,
+    AppendError, Counters, Destination, MessageId, NewMessage, OpenError, Outcome, Recovery,
     Settings, Timestamp, Work,
 };
 
@@ -71,12 +72,12 @@ impl Drop for Owner {
 
 impl Queue {
     /// Opens or creates the queue and replays its log. `route` names the destination of a
-    /// recipient of a message; it must not call the queue. Work that was taken or waiting when the last process
+    /// recipient; it must not call the queue. Work that was taken or waiting when the last process
     /// ended is due at its recorded time.
     pub fn open(
         settings: Settings,
         now: Timestamp,
-        route: Route,
+        route: Box<dyn Fn(&Address) -> Destination + Send + Sync>,
     ) -> Result<(Self, Recovery), OpenError> {
         Self::open_on(
             Arc::new(SystemDisk),
@@ -92,7 +93,7 @@ impl Queue {
         settings: Settings,
         tuning: Tuning,
         now: Timestamp,
-        route: Route,
+        route: Box<dyn Fn(&Address) -> Destination + Send + Sync>,
     ) -> Result<(Self, Recovery), OpenError> {
         let root = settings.directory.clone();
         let refused = |source| OpenError::Io {

@@ -34,7 +34,6 @@ pub(super) fn absolute(
         deadline,
         priority: mail.priority,
         require_tls: mail.require_tls,
-        tag: None,
     }
 }
 

@@ -28,6 +28,12 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Signs a certificate of any kind.
+    #[cfg(feature = "peers")]
+    pub(crate) fn sign(&self, parameters: &CertificateParams, key: &KeyPair) -> rcgen::Certificate {
+        parameters.signed_by(key, &self.0).unwrap()
+    }
+
     /// A certificate for servers called `name` and for clients.
     pub(crate) fn leaf(&self, name: &str) -> Leaf {
         let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();

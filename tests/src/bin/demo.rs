@@ -18,7 +18,7 @@ use mailrelay_tests::cluster::{Cluster, OPERATOR_NAMESPACE, RELEASE};
 use mailrelay_tests::namespace::{Kind, Namespace};
 use mailrelay_tests::prerequisites;
 use mailrelay_tests::process::checkout;
-use mailrelay_tests::receiver::{Delivered, Plan, Receiver};
+use mailrelay_tests::receiver::{Delivered, More, Plan, Receiver};
 use mailrelay_tests::scenario::{account, dns_records};
 use mailrelay_tests::zone::{Record, Zone};
 
@@ -147,6 +147,7 @@ async fn start_receiver(cluster: &Cluster) -> anyhow::Result<Receiver> {
         address: RECEIVER_ADDRESS,
         resolver: cluster.resolver,
         recipients: vec![CUSTOMER.into(), SENDER.into()],
+        more: More::default(),
     })
     .await
 }

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::Plan;
+use crate::peers::{Host, Offer};
 use crate::process::Run;
 
 const MASTER: &str = include_str!("master.cf");
@@ -31,9 +32,17 @@ pub(super) async fn write(directory: &Path, plan: &Plan) -> anyhow::Result<()> {
             .await?;
     }
     certificate(directory, &plan.host)?;
-    // The address stands here and not in inet_interfaces, which takes no other loopback address.
-    let listener = format!("{}:25 inet n - n - - smtpd\n", plan.address);
-    std::fs::write(directory.join("postfix/master.cf"), listener + MASTER)?;
+    greylist(directory, plan)?;
+    for host in &plan.more.hosts {
+        secret(
+            &chain(directory, host),
+            &format!("{}{}", host.key, host.chain),
+        )?;
+    }
+    std::fs::write(
+        directory.join("postfix/master.cf"),
+        listeners(directory, plan) + MASTER,
+    )?;
     std::fs::write(directory.join("postfix/main.cf"), main(directory, plan))?;
     std::fs::write(directory.join("postfix/recipients"), recipients(plan))?;
     std::fs::write(directory.join("opendkim.conf"), verifier(directory, plan))?;
@@ -87,10 +96,96 @@ smtpd_tls_loglevel = 1
 smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
 smtputf8_enable = yes
-",
+{more}",
         host = plan.host,
         domains = domains.join(" "),
+        more = more(plan),
     )
+}
+
+/// Settings that only some tests ask for.
+fn more(plan: &Plan) -> String {
+    let mut text = String::new();
+    if let Some(limit) = plan.more.size_limit {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "message_size_limit = {limit}");
+    }
+    let greylisted: Vec<String> = plan
+        .more
+        .greylisted
+        .iter()
+        .map(|recipient| format!("{recipient}=greylist"))
+        .collect();
+    if !greylisted.is_empty() {
+        let _ = writeln!(
+            text,
+            "smtpd_restriction_classes = greylist\n\
+             greylist = check_policy_service unix:private/greylist\n\
+             smtpd_recipient_restrictions = check_recipient_access inline:{{{}}}",
+            greylisted.join(", ")
+        );
+    }
+    text
+}
+
+/// The services that take connections. The address stands here and not in `inet_interfaces`, which
+/// takes no other loopback address.
+fn listeners(directory: &Path, plan: &Plan) -> String {
+    let root = directory.display();
+    let mut text = format!(
+        "{}:25 inet n - n - - smtpd\n\
+         greylist unix - n n - - spawn user=nobody argv=/bin/sh {root}/postfix/greylist {root}/greylist\n",
+        plan.address
+    );
+    for host in &plan.more.hosts {
+        let offer = match host.offer {
+            Offer::Current => String::new(),
+            Offer::Tls12 => " -o smtpd_tls_protocols=TLSv1.2".into(),
+            Offer::Nothing => " -o smtpd_tls_security_level=none".into(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{}:25 inet n - n - - smtpd -o myhostname={} -o smtpd_tls_chain_files={}{offer}",
+            host.address,
+            host.name,
+            chain(directory, host).display(),
+        );
+    }
+    text
+}
+
+/// Key and certificates of a host in one file.
+fn chain(directory: &Path, host: &Host) -> PathBuf {
+    directory.join("postfix").join(format!("{}.pem", host.name))
+}
+
+/// Refuses the first try for a recipient, in Postfix's policy protocol: attributes up to an empty
+/// line, an action and an empty line in return.
+const GREYLIST: &str = r#"
+while read -r line; do
+    case $line in
+    recipient=*) recipient=${line#recipient=} ;;
+    '')
+        if mkdir "$1/$recipient" 2>/dev/null; then
+            printf 'action=450 4.2.0 greylisted, come back\n\n'
+        else
+            printf 'action=dunno\n\n'
+        fi
+        ;;
+    esac
+done
+"#;
+
+fn greylist(directory: &Path, plan: &Plan) -> anyhow::Result<()> {
+    if plan.more.greylisted.is_empty() {
+        return Ok(());
+    }
+    std::fs::write(directory.join("postfix/greylist"), GREYLIST)?;
+    let seen = directory.join("greylist");
+    std::fs::create_dir(&seen)?;
+    std::os::unix::fs::chown(&seen, Some(MAIL_OWNER), Some(MAIL_OWNER))?;
+    Ok(())
 }
 
 /// A table of regular expressions: exact addresses, and prefixes for whole series.
@@ -140,11 +235,14 @@ fn certificate(directory: &Path, host: &str) -> anyhow::Result<()> {
     let made = rcgen::generate_simple_self_signed([host.to_owned()])
         .with_context(|| format!("no certificate can be made for {host}"))?;
     let path = directory.join("postfix/chain.pem");
-    std::fs::write(
-        &path,
-        format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem()),
-    )?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let text = format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem());
+    secret(&path, &text)
+}
+
+/// Writes a file that only root reads.
+fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(())
 }
 
@@ -159,6 +257,7 @@ mod tests {
             address: std::net::Ipv4Addr::LOCALHOST,
             resolver: std::net::Ipv4Addr::LOCALHOST,
             recipients: vec!["a.b@in.example".into(), "load-*@in.example".into()],
+            more: super::super::More::default(),
         };
         assert_eq!(
             recipients(&plan),

@@ -25,7 +25,7 @@ pub struct Verdict {
 }
 
 /// The messages of a Maildir's `new`, oldest first; none when nothing was delivered yet.
-pub(super) fn read(directory: &Path) -> anyhow::Result<Vec<Delivered>> {
+pub(crate) fn read(directory: &Path) -> anyhow::Result<Vec<Delivered>> {
     let mut files = Vec::new();
     for entry in entries(directory)? {
         let metadata = entry.metadata()?;
@@ -42,7 +42,7 @@ pub(super) fn read(directory: &Path) -> anyhow::Result<Vec<Delivered>> {
 }
 
 /// How many messages a Maildir's `new` has.
-pub(super) fn count(directory: &Path) -> anyhow::Result<usize> {
+pub(crate) fn count(directory: &Path) -> anyhow::Result<usize> {
     Ok(entries(directory)?.len())
 }
 
@@ -57,6 +57,11 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<std::fs::DirEntry>> {
 
 impl Delivered {
     /// The message as it lies in the mailbox.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The same as text, with what is not UTF-8 replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.raw).into_owned()
     }
@@ -132,7 +137,7 @@ impl Delivered {
 }
 
 /// Reads `host; dkim=pass (…) header.d=… header.s=… header.a=…; dkim=…` (RFC 8601 section 2.2).
-fn verdicts(value: &str) -> Vec<Verdict> {
+pub(crate) fn verdicts(value: &str) -> Vec<Verdict> {
     let mut found = Vec::new();
     for statement in without_comments(value).split(';') {
         let mut words = statement.split_whitespace();

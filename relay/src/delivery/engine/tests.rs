@@ -6,7 +6,6 @@ mod conversion;
 mod hosts;
 mod replies;
 mod returns;
-mod routes;
 mod smarthosts;
 mod stopping;
 mod suppression;
