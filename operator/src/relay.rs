@@ -107,20 +107,14 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
 pub fn names_secret(relay: &SmtpRelay, name: &str) -> bool {
     let spec = &relay.spec;
     let tls = spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref());
-    let smarthosts = spec
-        .delivery
-        .iter()
-        .flat_map(|delivery| &delivery.smarthosts);
-    let smarthosts = smarthosts.flat_map(|host| {
-        let credentials = host
-            .credentials_secret_ref
-            .iter()
-            .map(|secret| secret.name.as_str());
-        credentials.chain(host.ca_secret_ref.iter().map(|secret| secret.name.as_str()))
-    });
     let delivery = spec.delivery.iter();
-    let authorities = delivery.filter_map(|delivery| delivery.ca_secret_ref.as_ref());
+    let authorities = delivery
+        .clone()
+        .filter_map(|delivery| delivery.ca_secret_ref.as_ref());
     let authorities = authorities.map(|secret| secret.name.as_str());
+    let smarthosts = delivery
+        .flat_map(operator_api::Delivery::all_smarthosts)
+        .flat_map(|(_, host)| host.secrets());
     tls.chain(smarthosts)
         .chain(authorities)
         .any(|named| named == name)

@@ -115,11 +115,13 @@ impl Context {
         );
         let files = relay_config::parse_files(name, &source).unwrap();
         let snapshot = Snapshot::build(files, None).unwrap();
-        let destination = crate::delivery::destination_of(&snapshot.config);
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let destination = crate::delivery::destination_of(&snapshot);
+        let settings = snapshot.load().config.queue.clone();
         let (queue, _) = Queue::open(
             relay_queue::Settings {
                 directory: directory.join("queue"),
-                messages: snapshot.config.queue.messages,
+                messages: settings.messages,
                 minimum_free_bytes: 0,
                 cache_bytes: 1 << 20,
             },
@@ -129,7 +131,7 @@ impl Context {
         .unwrap();
         let (suppressions, _) = Suppressions::open(&directory.join("queue"), now()).unwrap();
         Arc::new(Self {
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            snapshot,
             queue,
             state: directory.to_path_buf(),
             suppressions: Arc::new(suppressions),

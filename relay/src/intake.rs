@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use relay_queue::{AppendError, Envelope, MessageId, NewMessage, Timestamp};
+use relay_queue::{AppendError, Envelope, MessageId, NewMessage, Options, Timestamp};
 use relay_smtp::Address;
 use relay_smtp::server::{Answer, Message};
 use tracing::Instrument as _;
@@ -81,7 +81,10 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         smtputf8: message.smtputf8,
         identity: origin.identity.clone(),
         trace_parent,
-        options: options::absolute(message.options, message.recipient_options, now),
+        options: Options {
+            tag: draft.tag.clone(),
+            ..options::absolute(message.options, message.recipient_options, now)
+        },
     };
     let domain = draft.domain.clone();
     let ready = Ready {

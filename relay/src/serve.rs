@@ -211,10 +211,10 @@ async fn run_parts(
     Ok(())
 }
 
-fn open_queue(path: &Path, snapshot: &ArcSwap<Snapshot>) -> Result<Queue, ServeError> {
+fn open_queue(path: &Path, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Queue, ServeError> {
     let settings = snapshot.load().config.queue.clone();
     let directory = beside(path, &settings.directory);
-    let destination = delivery::destination_of(&snapshot.load().config);
+    let destination = delivery::destination_of(snapshot);
     let (queue, recovery) = Queue::open(
         Settings {
             directory: directory.clone(),

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use relay_config::{
     CertificateFiles, Config, ConfigError, ConfigFiles, ConfigHash, Domain, Grant, KeySet,
-    ScramVerifier, Suppression,
+    ScramVerifier, SmarthostId, Suppression,
 };
 use relay_smtp::Address;
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
 
 use crate::authentication::{Decoy, Issuer, Issuers};
-use crate::delivery::{Web, check_anchors};
+use crate::delivery::{Routes, Web, check_anchors};
 use crate::dkim::{KeyError, Signer};
 use crate::returns::{KeyFault, ReturnPaths};
 use crate::tls::{self, PemFile, TlsError};
@@ -49,12 +49,22 @@ pub(crate) struct Snapshot {
     pub(crate) end_point: Option<Vec<u8>>,
     /// For the admin port.
     pub(crate) admin_tls: Option<Arc<rustls::ServerConfig>>,
-    /// Verified TLS per smarthost, parallel to `config.delivery.smarthosts`.
-    pub(crate) smarthost_tls: Vec<Arc<rustls::ClientConfig>>,
+    /// Which way mail goes.
+    pub(crate) routes: Routes,
+    /// Verified TLS per smarthost.
+    pub(crate) smarthost_tls: HashMap<SmarthostId, SmarthostTls>,
     /// TLS towards MX hosts and hosts of MTA-STS policies, if not the built-in roots are trusted.
     pub(crate) web: Option<Arc<Web>>,
     /// What each of `domains` was made of.
     fingerprints: HashMap<String, Fingerprint>,
+}
+
+/// Verified TLS towards a smarthost.
+pub(crate) struct SmarthostTls {
+    pub(crate) server: Arc<rustls::ClientConfig>,
+    /// Towards the endpoint that its access tokens come from.
+    #[expect(dead_code, reason = "read with the next change")]
+    pub(crate) tokens: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// A domain that may send.
@@ -198,6 +208,7 @@ impl Snapshot {
         let decoy = Decoy::new(&decoy_secret(&config, &pem), &credentials);
         let end_point = certificate.as_deref().and_then(tls::end_point);
         Ok(Self {
+            routes: Routes::new(&config),
             config,
             hash,
             domains,
@@ -249,19 +260,29 @@ impl Pem {
     }
 }
 
-fn smarthost_tls(config: &Config, pem: &Pem) -> Result<Vec<Arc<rustls::ClientConfig>>, TlsError> {
+fn smarthost_tls(
+    config: &Config,
+    pem: &Pem,
+) -> Result<HashMap<SmarthostId, SmarthostTls>, TlsError> {
     let mut web = None;
-    let mut contexts = Vec::with_capacity(config.delivery.smarthosts.len());
-    for (index, host) in config.delivery.smarthosts.iter().enumerate() {
-        let context = match (&host.certificate_authorities, &web) {
-            (Some(path), _) => {
-                let field = format!("delivery.smarthosts[{index}].certificateAuthorities");
-                tls::client(Some(pem.file(&field, path)))?
+    let mut context = |field: String, path: Option<&std::path::PathBuf>| match (path, &web) {
+        (Some(path), _) => tls::client(Some(pem.file(&field, path))),
+        (None, Some(web)) => Ok(Arc::clone(web)),
+        (None, None) => Ok(web.insert(tls::client(None)?).clone()),
+    };
+    let mut contexts = HashMap::new();
+    for (id, host) in config.delivery.all_smarthosts() {
+        let field = format!("{id}.certificateAuthorities");
+        let server = context(field, host.certificate_authorities.as_ref())?;
+        let authentication = host.authentication.as_ref();
+        let tokens = match authentication.and_then(|one| one.oauth2.as_ref()) {
+            Some(oauth2) => {
+                let field = format!("{id}.authentication.oauth2.certificateAuthorities");
+                Some(context(field, oauth2.certificate_authorities.as_ref())?)
             }
-            (None, Some(web)) => Arc::clone(web),
-            (None, None) => web.insert(tls::client(None)?).clone(),
+            None => None,
         };
-        contexts.push(context);
+        contexts.insert(id, SmarthostTls { server, tokens });
     }
     Ok(contexts)
 }

@@ -155,10 +155,26 @@ pub(crate) fn channel_bindings(
     }
 }
 
+/// As [`channel_bindings`], for a connection to a server.
+pub(crate) fn client_bindings(connection: &rustls::ClientConnection) -> ChannelBindings {
+    let exports = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    let exporter = exports
+        .then(|| connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")))
+        .and_then(Result::ok);
+    let leaf = connection.peer_certificates().and_then(<[_]>::first);
+    ChannelBindings {
+        exporter,
+        end_point: leaf.and_then(|leaf| end_point_of(leaf)),
+    }
+}
+
 /// RFC 5929 section 4.1: the hash of the leaf by the function of its signature, SHA-256 in place of
 /// the broken ones. `None` where the signature names no such function (Ed25519, PSS).
 pub(crate) fn end_point(key: &CertifiedKey) -> Option<Vec<u8>> {
-    let leaf = key.end_entity_cert().ok()?;
+    end_point_of(key.end_entity_cert().ok()?)
+}
+
+fn end_point_of(leaf: &[u8]) -> Option<Vec<u8>> {
     let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
     let name = certificate.signature_algorithm.algorithm.to_id_string();
     let algorithm = match name.as_str() {

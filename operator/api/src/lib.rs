@@ -32,12 +32,12 @@ pub use domain::{
     UnauthorizedFrom, UnauthorizedFromPolicy,
 };
 pub use relay::{
-    Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns, Dnssec, Domains,
-    EnvironmentVariable, Limits, Listener, ListenerRole, ListenerTls, MtaSts,
-    NetworkPolicySettings, OidcIssuer, OverridePolicy, PodTemplate, Privacy, Queue,
-    RelayAuthentication, RelayTls, Retry, ServiceAccountTokens, ServiceSettings, ServiceType,
-    ShardPhase, ShardStatus, Smarthost, SmarthostTls, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus,
-    Storage, TlsOverride, default_listeners,
+    AddressLiterals, Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns,
+    Dnssec, Domains, EnvironmentVariable, Limits, Listener, ListenerRole, ListenerTls, MtaSts,
+    NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate, Privacy, Queue,
+    RelayAuthentication, RelayTls, Retry, Route, ServiceAccountTokens, ServiceSettings,
+    ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmtpRelay,
+    SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

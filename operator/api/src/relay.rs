@@ -5,19 +5,23 @@ mod delivery;
 mod listener;
 mod pod;
 mod privacy;
+mod route;
+mod smarthost;
 mod status;
 mod transport;
 
 pub use authentication::{
     ConfigMapKeyReference, OidcIssuer, RelayAuthentication, ServiceAccountTokens,
 };
-pub use delivery::{Delivery, DeliveryTls, Dns, Retry, Smarthost, SmarthostTls};
+pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Dns, Retry};
 pub use listener::{Authentication, Listener, ListenerRole, ListenerTls, default_listeners};
 pub use pod::{
     EnvironmentVariable, Limits, NetworkPolicySettings, PodTemplate, Queue, ServiceSettings,
     ServiceType, Storage,
 };
 pub use privacy::Privacy;
+pub use route::Route;
+pub use smarthost::{OAuth2, Smarthost, SmarthostLookup, SmarthostTls};
 pub use status::{ShardPhase, ShardStatus, SmtpRelayStatus};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 

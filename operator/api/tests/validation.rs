@@ -79,9 +79,20 @@ fn an_empty_spec_and_a_full_one_are_fine() {
             "smarthosts": [
                 {"host": "smtp.example.net", "port": 465, "tls": "Implicit",
                     "credentialsSecretRef": {"name": "provider"}},
-                {"host": "2001:db8::25"},
+                {"host": "2001:db8::25", "priority": 0, "weight": 65535},
             ],
             "retry": {"initial": "30s", "maximum": "1h30m", "expireAfter": "48h", "delayAfter": "2h"},
+            "routes": [
+                {"name": "partner", "recipientDomains": ["partner.example", "*.partner.example"],
+                    "senderDomains": ["<>", "*.shop.example"], "tls": "Verified"},
+                {"name": "microsoft", "mxSuffixes": ["mail.protection.outlook.com"],
+                    "tags": ["bulk", "news_2026.11"], "smarthosts": [
+                    {"host": "example.com", "lookup": "Srv",
+                        "credentialsSecretRef": {"name": "app"},
+                        "oauth2": {"tokenUrl": "https://login.example.com/x/oauth2/v2.0/token",
+                            "scope": "https://outlook.office365.com/.default"}}]},
+            ],
+            "addressLiterals": "Refuse",
             "permittedNetworks": ["10.0.0.0/8"],
             "dnssec": "Validate",
             "mtaSts": {"enabled": true, "port": 8443},
@@ -108,6 +119,13 @@ fn an_empty_spec_and_a_full_one_are_fine() {
 fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
     let listeners = |list: Value| json!({"listeners": list});
     let smarthost = |host: Value| json!({"delivery": {"smarthosts": [host]}});
+    let routes = |list: Value| json!({"delivery": {"routes": list}});
+    let tokens = |url: &str| {
+        smarthost(
+            json!({"host": "a.example", "credentialsSecretRef": {"name": "s"},
+            "oauth2": {"tokenUrl": url}}),
+        )
+    };
     let rows = [
         (
             listeners(json!([{"name": "smtp", "port": 25, "authentication": "None"}])),
@@ -116,6 +134,63 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
         (
             listeners(json!([{"name": "mx", "port": 25, "role": "Bounces"}])),
             "role: Bounces needs authentication: None",
+        ),
+        (
+            routes(json!([{"name": "a", "tags": ["x"]}, {"name": "a", "tags": ["y"]}])),
+            "each route needs a name of its own",
+        ),
+        (
+            routes(json!([{"name": "a"}])),
+            "matches nothing in particular",
+        ),
+        (
+            routes(json!([{"name": "A b", "tags": ["x"]}])),
+            "must be of a-z, 0-9 and hyphens",
+        ),
+        (
+            routes(json!([{"name": "a", "tags": ["x"], "tls": "Verified",
+                "smarthosts": [{"host": "b.example"}]}])),
+            "tls is about MX hosts",
+        ),
+        (
+            routes(json!([{"name": "a", "recipientDomains": ["*"]}])),
+            "must be a domain in lower case such as a.example or *.a.example",
+        ),
+        (
+            routes(json!([{"name": "a", "recipientDomains": ["<>"]}])),
+            "must be a domain in lower case such as a.example or *.a.example",
+        ),
+        (
+            routes(json!([{"name": "a", "senderDomains": ["a.*.example"]}])),
+            "or <> for bounces",
+        ),
+        (
+            routes(json!([{"name": "a", "mxSuffixes": ["*.google.com"]}])),
+            "must be a name in lower case, such as google.com",
+        ),
+        (
+            routes(json!([{"name": "a", "tags": ["two words"]}])),
+            "must be one word of letters, digits",
+        ),
+        (
+            smarthost(json!({"host": "192.0.2.1", "lookup": "Srv"})),
+            "lookup: Srv needs a domain in host",
+        ),
+        (
+            smarthost(json!({"host": "a.example", "oauth2": {"tokenUrl": "https://b.example/t"}})),
+            "oauth2 needs credentialsSecretRef",
+        ),
+        (
+            tokens("http://b.example/t"),
+            "must be of the form https://host/path",
+        ),
+        (
+            tokens("https://u:p@b.example/t"),
+            "must be of the form https://host/path",
+        ),
+        (
+            tokens("https://b.example/t#f"),
+            "must be of the form https://host/path",
         ),
         (
             listeners(json!([{"name": "smtp", "port": 25}, {"name": "smtp", "port": 26}])),

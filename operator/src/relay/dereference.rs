@@ -144,20 +144,12 @@ async fn named(
     let spec = &relay.spec;
     let mut wanted: Vec<&str> = Vec::new();
     wanted.extend(spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref()));
-    let delivery = spec.delivery.iter();
-    let authorities = delivery.filter_map(|delivery| delivery.ca_secret_ref.as_ref());
-    wanted.extend(authorities.map(|secret| secret.name.as_str()));
-    for host in spec
-        .delivery
-        .iter()
-        .flat_map(|delivery| &delivery.smarthosts)
-    {
-        wanted.extend(
-            host.credentials_secret_ref
-                .iter()
-                .map(|secret| secret.name.as_str()),
-        );
-        wanted.extend(host.ca_secret_ref.iter().map(|secret| secret.name.as_str()));
+    if let Some(delivery) = &spec.delivery {
+        let authorities = delivery.ca_secret_ref.iter();
+        wanted.extend(authorities.map(|secret| secret.name.as_str()));
+        for (_, host) in delivery.all_smarthosts() {
+            wanted.extend(host.secrets());
+        }
     }
     wanted.sort_unstable();
     wanted.dedup();

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
-    Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Delivery,
-    DeliveryTls, Dns, Duration, Health, Listener, ListenerRole, ListenerTls, Privacy,
-    QueueSettings, Retry, Secret, Smarthost, SmarthostAuthentication, SmarthostTls, VERSION,
+    Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Dns, Health,
+    Listener, ListenerRole, ListenerTls, Privacy, QueueSettings, VERSION,
 };
 
 use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation};
 use crate::certificates::{CA, CERTIFICATE, KEY, SecretData};
 
+mod delivery;
 mod limits;
 mod transport;
 
@@ -36,7 +36,7 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
     let uses_tls = listeners
         .iter()
         .any(|listener| listener.tls != ListenerTls::None);
-    let (delivery, files) = build_delivery(inputs)?;
+    let (delivery, files) = delivery::build(inputs)?;
     let config = Config {
         version: VERSION,
         relay: format!("{namespace}/{name}"),
@@ -120,152 +120,6 @@ fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener
             Authentication::Optional | Authentication::None => clients.to_vec(),
         },
     })
-}
-
-fn build_delivery(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), Violation> {
-    let mut built = Delivery::default();
-    let mut files = SecretData::new();
-    let Some(delivery) = &inputs.relay.spec.delivery else {
-        return Ok((built, files));
-    };
-    for (index, smarthost) in delivery.smarthosts.iter().enumerate() {
-        let (smarthost, authorities) = build_smarthost(inputs, index, smarthost)?;
-        built.smarthosts.push(smarthost);
-        files.extend(authorities);
-    }
-    if let Some(retry) = &delivery.retry {
-        built.retry = build_retry(retry)?;
-    }
-    built.tls = match delivery.tls.unwrap_or_default() {
-        api::DeliveryTls::Opportunistic => DeliveryTls::Opportunistic,
-        api::DeliveryTls::Required => DeliveryTls::Required,
-        api::DeliveryTls::Verified => DeliveryTls::Verified,
-    };
-    files.extend(transport::build(inputs, delivery, &mut built)?);
-    if let Some(connections) = delivery.connections_per_destination {
-        let field = "spec.delivery.connectionsPerDestination";
-        built.connections_per_destination = u32::try_from(connections)
-            .map_err(|_| invalid(field, &connections.to_string(), "is negative"))?;
-    }
-    if let Some(port) = delivery.mx_port {
-        built.mx_port = build_port("spec.delivery.mxPort", port)?;
-    }
-    built.permitted_networks = networks(
-        "spec.delivery.permittedNetworks",
-        &delivery.permitted_networks,
-    )?;
-    Ok((built, files))
-}
-
-fn build_smarthost(
-    inputs: &RelayInputs<'_>,
-    index: usize,
-    smarthost: &api::Smarthost,
-) -> Result<(Smarthost, SecretData), Violation> {
-    let field = |name: &str| format!("spec.delivery.smarthosts[{index}].{name}");
-    let authentication = match &smarthost.credentials_secret_ref {
-        None => None,
-        Some(reference) => {
-            let field = field("credentialsSecretRef");
-            let text = |key| secret_text(inputs, &field, &reference.name, key);
-            Some(SmarthostAuthentication {
-                username: text("username")?,
-                password: Secret::new(text("password")?),
-            })
-        }
-    };
-    let authorities: SecretData = match &smarthost.ca_secret_ref {
-        None => SecretData::new(),
-        Some(reference) => {
-            let key = reference.key.as_deref().unwrap_or(CA);
-            let content = secret_entry(inputs, &field("caSecretRef"), &reference.name, key)?;
-            SecretData::from([(format!("smarthost-{index}-{CA}"), content.to_vec())])
-        }
-    };
-    let built = Smarthost {
-        host: smarthost.host.clone(),
-        port: build_port(&field("port"), smarthost.port)?,
-        tls: match smarthost.tls {
-            api::SmarthostTls::StartTls => SmarthostTls::StartTls,
-            api::SmarthostTls::Implicit => SmarthostTls::Implicit,
-            api::SmarthostTls::Opportunistic => SmarthostTls::Opportunistic,
-            api::SmarthostTls::None => SmarthostTls::None,
-        },
-        authentication,
-        certificate_authorities: authorities.keys().next().map(PathBuf::from),
-    };
-    Ok((built, authorities))
-}
-
-/// An entry of a Secret that the spec names; never empty.
-fn secret_entry<'a>(
-    inputs: &RelayInputs<'a>,
-    field: &str,
-    name: &str,
-    key: &str,
-) -> Result<&'a [u8], Violation> {
-    let namespace = inputs
-        .relay
-        .metadata
-        .namespace
-        .as_deref()
-        .unwrap_or_default();
-    let missing = |message| Violation::new(reason::SECRET_NOT_FOUND, message);
-    let data = inputs.secrets.get(name).ok_or_else(|| {
-        missing(format!(
-            "{field}: there is no Secret {namespace}/{name}; create it"
-        ))
-    })?;
-    match data.get(key) {
-        Some(content) if !content.is_empty() => Ok(content),
-        _ => Err(missing(format!(
-            "{field}: Secret {namespace}/{name} has no entry {key:?}; add it"
-        ))),
-    }
-}
-
-/// As [`secret_entry`], for a user name or password. A line end at the end, which editors and
-/// `echo` leave, is taken off.
-fn secret_text(
-    inputs: &RelayInputs<'_>,
-    field: &str,
-    name: &str,
-    key: &str,
-) -> Result<String, Violation> {
-    let content = secret_entry(inputs, field, name, key)?;
-    let text = std::str::from_utf8(content)
-        .ok()
-        .map(|text| text.trim_end_matches(['\r', '\n']));
-    match text {
-        Some(text) if !text.is_empty() && !text.chars().any(char::is_control) => {
-            Ok(text.to_owned())
-        }
-        _ => Err(Violation::new(
-            reason::INVALID_SPEC,
-            format!("{field}: entry {key:?} of Secret {name} must be one line of UTF-8 text"),
-        )),
-    }
-}
-
-fn build_retry(retry: &api::Retry) -> Result<Retry, Violation> {
-    let mut built = Retry::default();
-    let fields = [
-        ("initial", &retry.initial, &mut built.initial),
-        ("maximum", &retry.maximum, &mut built.maximum),
-        ("expireAfter", &retry.expire_after, &mut built.expire_after),
-        ("delayAfter", &retry.delay_after, &mut built.delay_after),
-    ];
-    for (name, text, target) in fields {
-        if let Some(text) = text {
-            *target = text.parse::<Duration>().map_err(|error| {
-                Violation::new(
-                    reason::INVALID_SPEC,
-                    format!("spec.delivery.retry.{name}: {error}"),
-                )
-            })?;
-        }
-    }
-    Ok(built)
 }
 
 fn build_dns(spec: &api::SmtpRelaySpec) -> Result<Dns, Violation> {

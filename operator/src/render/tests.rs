@@ -95,14 +95,23 @@ fn an_empty_spec_is_a_working_relay() {
     insta::assert_yaml_snapshot!(config(&rendered));
 }
 
-#[test]
-fn every_field_of_the_spec_reaches_the_relay() {
-    let secrets = BTreeMap::from([
+/// Secrets that [`every_field_of_the_spec_reaches_the_relay`] names.
+fn named_secrets() -> BTreeMap<String, SecretData> {
+    BTreeMap::from([
         (
             "provider".to_owned(),
             BTreeMap::from([
                 ("username".to_owned(), b"agent\n".to_vec()),
                 ("password".to_owned(), b"hunter2\r\n".to_vec()),
+            ]),
+        ),
+        (
+            "application".to_owned(),
+            BTreeMap::from([
+                ("username".to_owned(), b"agent@shop.example".to_vec()),
+                ("clientId".to_owned(), b"4711".to_vec()),
+                ("clientSecret".to_owned(), b"hunter3\n".to_vec()),
+                ("refreshToken".to_owned(), b"hunter4".to_vec()),
             ]),
         ),
         (
@@ -112,7 +121,12 @@ fn every_field_of_the_spec_reaches_the_relay() {
                 CERTIFICATES.serving.data["ca.crt"].clone(),
             )]),
         ),
-    ]);
+    ])
+}
+
+#[test]
+fn every_field_of_the_spec_reaches_the_relay() {
+    let secrets = named_secrets();
     let spec = json!({
         "hostname": "smtp.example",
         "listeners": [
@@ -126,9 +140,20 @@ fn every_field_of_the_spec_reaches_the_relay() {
                 {"host": "provider.example", "port": 465, "tls": "Implicit",
                  "credentialsSecretRef": {"name": "provider"},
                  "caSecretRef": {"name": "authorities", "key": "bundle.pem"}},
-                {"host": "192.0.2.9", "tls": "Opportunistic"},
+                {"host": "192.0.2.9", "tls": "Opportunistic", "priority": 0, "weight": 7},
             ],
             "retry": {"initial": "5s", "maximum": "10m", "expireAfter": "48h", "delayAfter": "2h"},
+            "routes": [
+                {"name": "partner", "recipientDomains": ["*.partner.example"],
+                 "senderDomains": ["<>"], "mxSuffixes": ["mx.example"], "tls": "Required"},
+                {"name": "bulk", "tags": ["bulk"], "smarthosts": [
+                    {"host": "bulk.example", "lookup": "Srv",
+                     "credentialsSecretRef": {"name": "application"},
+                     "caSecretRef": {"name": "authorities", "key": "bundle.pem"},
+                     "oauth2": {"tokenUrl": "https://tokens.example/token", "scope": "mail",
+                                "caSecretRef": {"name": "authorities", "key": "bundle.pem"}}}]},
+            ],
+            "addressLiterals": "Refuse",
             "tls": "Verified",
             "dnssec": "TrustResolver",
             "mtaSts": {"enabled": false, "port": 8443},
@@ -148,14 +173,17 @@ fn every_field_of_the_spec_reaches_the_relay() {
         "privacy": {"hideClients": true},
     });
     let rendered = run(&relay(spec), &[], &[], &secrets).unwrap();
-    assert_eq!(
-        rendered.config["smarthost-0-ca.crt"],
-        CERTIFICATES.serving.data["ca.crt"]
-    );
-    assert_eq!(
-        rendered.config["mx-ca.crt"],
-        CERTIFICATES.serving.data["ca.crt"]
-    );
+    for file in [
+        "mx-ca.crt",
+        "smarthost-0-ca.crt",
+        "route-1-smarthost-0-ca.crt",
+        "route-1-smarthost-0-tokens-ca.crt",
+    ] {
+        assert_eq!(
+            rendered.config[file], CERTIFICATES.serving.data["ca.crt"],
+            "{file}"
+        );
+    }
     insta::assert_yaml_snapshot!(config(&rendered));
 }
 
@@ -379,6 +407,18 @@ fn what_breaks_the_whole_relay_names_the_field_and_the_remedy() {
             smarthost(json!({"caSecretRef": {"name": "half", "key": "big"}})),
             "InvalidSpec",
             "spec.delivery.smarthosts: the certificate authorities together exceed",
+        ),
+        (
+            smarthost(json!({"credentialsSecretRef": {"name": "half"},
+                "oauth2": {"tokenUrl": "https://tokens.example/"}})),
+            "SecretNotFound",
+            "spec.delivery.smarthosts[0].credentialsSecretRef: Secret mail/half has no entry \"clientSecret\"; add it",
+        ),
+        (
+            json!({"delivery": {"routes": [{"name": "a", "tags": ["x"], "smarthosts":
+                [{"host": "b.example", "port": 25, "caSecretRef": {"name": "gone"}}]}]}}),
+            "SecretNotFound",
+            "spec.delivery.routes[0].smarthosts[0].caSecretRef: there is no Secret mail/gone; create it",
         ),
         (
             json!({"delivery": {"retry": {"initial": "soon"}}}),

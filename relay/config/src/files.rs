@@ -254,6 +254,85 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_a_route_or_smarthost_names_the_list_that_it_stands_in() {
+        let delivery = |content: &str| {
+            MAIN.replace(
+                "\"buckets\":\"buckets\"",
+                &format!("\"delivery\":{{{content}}}"),
+            )
+        };
+        let route = |content: &str| delivery(&format!("\"routes\":[{{\"name\":\"a\",{content}}}]"));
+        let smarthost = |content: &str| {
+            delivery(&format!(
+                "\"smarthosts\":[{{\"host\":\"smart.example\",\"port\":25,{content}}}]"
+            ))
+        };
+        let oauth2 = |content: &str| {
+            smarthost(&format!(
+                "\"authentication\":{{\"username\":\"u\",\"oauth2\":{{{content}}}}}"
+            ))
+        };
+        let rows = [
+            (
+                route("\"tls\":\"Verified\""),
+                "delivery.routes[0].recipientDomains: matches nothing",
+            ),
+            (
+                route("\"recipientDomains\":[\"A.example\"]"),
+                "delivery.routes[0].recipientDomains: \"A.example\" is not a domain",
+            ),
+            (
+                route("\"mxSuffixes\":[\"*.a.example\"]"),
+                "delivery.routes[0].mxSuffixes: \"*.a.example\" is not a domain",
+            ),
+            (
+                route("\"tags\":[\"a b\"]"),
+                "delivery.routes[0].tags: \"a b\" is not a tag",
+            ),
+            (
+                route(
+                    "\"tags\":[\"a\"],\"tls\":\"Verified\",\
+                     \"smarthosts\":[{\"host\":\"b.example\",\"port\":25}]",
+                ),
+                "delivery.routes[0].tls: is about MX hosts",
+            ),
+            (
+                route("\"tags\":[\"a\"]},{\"name\":\"a\",\"tags\":[\"b\"]"),
+                "delivery.routes[1].name: \"a\" stands twice",
+            ),
+            (
+                route("\"tags\":[\"a\"],\"smarthosts\":[{\"host\":\"b.example\",\"port\":0}]"),
+                "delivery.routes[0].smarthosts[0].port: is 0",
+            ),
+            (
+                smarthost("\"lookup\":\"Srv\"").replace("smart.example", "192.0.2.1"),
+                "delivery.smarthosts[0].lookup: is Srv, which needs a domain",
+            ),
+            (
+                smarthost("\"authentication\":{\"username\":\"u\"}"),
+                "delivery.smarthosts[0].authentication.password: give either it or oauth2",
+            ),
+            (
+                oauth2(
+                    "\"tokenUrl\":\"http://a/\",\"clientId\":\"c\",\"clientSecret\":\"hunter2\"",
+                ),
+                "delivery.smarthosts[0].authentication.oauth2.tokenUrl: is not of the form https://",
+            ),
+            (
+                oauth2("\"tokenUrl\":\"https://a/\",\"clientId\":\"c\""),
+                "delivery.smarthosts[0].authentication.oauth2.clientSecret: is missing",
+            ),
+        ];
+        for (text, expected) in rows {
+            let error = parse_files(Path::new("relay.json"), &source(&[("relay.json", &text)]))
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(expected), "{error}\nnot {expected}");
+            assert!(!error.contains("hunter2"));
+        }
+    }
+
+    #[test]
     fn yaml_is_read_where_a_person_writes() {
         let text = "version: 1\nrelay: laptop\nhostname: laptop.example\nlisteners:\n\
                     - {name: local, address: '127.0.0.1:2525', tls: None}\n\

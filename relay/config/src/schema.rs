@@ -11,13 +11,17 @@ use crate::{AuthenticationSettings, Cidr, Duration, Grant, Secret};
 mod delivery;
 mod limits;
 mod returns;
+mod route;
+mod smarthost;
 mod transport;
 
-pub use delivery::{
-    Delivery, DeliveryTls, Retry, Smarthost, SmarthostAuthentication, SmarthostTls, Timeouts,
-};
+pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Retry, Timeouts};
 pub use limits::{LONGEST_HEADER, Limits};
 pub use returns::{Bounces, Suppression};
+pub use route::{LONGEST_TAG, NULL_SENDER, Route, is_tag};
+pub use smarthost::{
+    OAuth2, Smarthost, SmarthostAuthentication, SmarthostId, SmarthostLookup, SmarthostTls,
+};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 /// The only version of the format so far.

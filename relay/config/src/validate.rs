@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::{
     Authentication, Config, ConfigError, Credential, Domain, LONGEST_HEADER, ListenerRole,
-    ListenerTls, ScramVerifier, Smarthost, SmarthostTls, VERSION,
+    ListenerTls, ScramVerifier, Smarthost, SmarthostLookup, SmarthostTls, VERSION,
 };
 
 mod returns;
@@ -28,9 +28,7 @@ impl Config {
         host_name("hostname", &self.hostname)?;
         self.validate_listeners()?;
         self.validate_limits()?;
-        for (index, smarthost) in self.delivery.smarthosts.iter().enumerate() {
-            validate_smarthost(&format!("delivery.smarthosts[{index}]"), smarthost)?;
-        }
+        self.validate_routes()?;
         self.validate_transport()?;
         self.authentication.validate()?;
         self.validate_domains()?;
@@ -47,11 +45,12 @@ impl Config {
                 &admin.client_authority,
             ]
         });
-        let smarthosts = self
-            .delivery
-            .smarthosts
-            .iter()
-            .filter_map(|host| host.certificate_authorities.as_ref());
+        let smarthosts = self.delivery.all_smarthosts().flat_map(|(_, host)| {
+            let authentication = host.authentication.as_ref();
+            let oauth2 = authentication.and_then(|authentication| authentication.oauth2.as_ref());
+            let tokens = oauth2.and_then(|oauth2| oauth2.certificate_authorities.as_ref());
+            host.certificate_authorities.iter().chain(tokens)
+        });
         let authorities = self.delivery.certificate_authorities.iter();
         let keys = self
             .authentication
@@ -65,6 +64,22 @@ impl Config {
             .chain(keys)
             .cloned()
             .collect()
+    }
+
+    fn validate_routes(&self) -> Result<(), ConfigError> {
+        let mut names = HashSet::new();
+        for (index, route) in self.delivery.routes.iter().enumerate() {
+            let field = format!("delivery.routes[{index}]");
+            route.validate(&field)?;
+            if !names.insert(&route.name) {
+                let message = format!("{:?} stands twice", route.name);
+                return invalid(format!("{field}.name"), message);
+            }
+        }
+        for (id, smarthost) in self.delivery.all_smarthosts() {
+            validate_smarthost(&id.to_string(), smarthost)?;
+        }
+        Ok(())
     }
 
     fn validate_listeners(&self) -> Result<(), ConfigError> {
@@ -271,6 +286,17 @@ fn validate_smarthost(field: &str, smarthost: &Smarthost) -> Result<(), ConfigEr
             format!("{field}.tls"),
             "is None, which would send the password in clear text; use StartTls or Implicit".into(),
         );
+    }
+    if smarthost.lookup == SmarthostLookup::Srv
+        && smarthost.host.parse::<std::net::IpAddr>().is_ok()
+    {
+        return invalid(
+            format!("{field}.lookup"),
+            "is Srv, which needs a domain in host, and host is an address".into(),
+        );
+    }
+    if let Some(authentication) = &smarthost.authentication {
+        authentication.validate(&format!("{field}.authentication"))?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ fn open(directory: &Path) -> Queue {
         minimum_free_bytes: 0,
         cache_bytes: 16 << 20,
     };
-    let route = Box::new(|address: &Address| Destination::from(address.domain()));
+    let route = Box::new(|_: &Envelope, address: &Address| Destination::from(address.domain()));
     Queue::open(settings, Timestamp(0), route).unwrap().0
 }
 

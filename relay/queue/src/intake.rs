@@ -107,7 +107,7 @@ impl Shared {
             routes: envelope
                 .recipients
                 .iter()
-                .map(|one| (self.route)(one))
+                .map(|one| (self.route)(&envelope, one))
                 .collect(),
             envelope: Arc::new(envelope),
             content,

@@ -41,5 +41,5 @@ pub use id::MessageIdError;
 pub use queue::Queue;
 pub use types::{
     AppendError, Counters, Deadline, Destination, Envelope, MessageId, NewMessage, OpenError,
-    Options, Outcome, Recovery, Settings, Timestamp, Work,
+    Options, Outcome, Recovery, Route, Settings, Timestamp, Work,
 };

@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use relay_smtp::Address;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::cache::Cache;
@@ -18,7 +17,7 @@ use crate::shared::{APPENDS_IN_FLIGHT, Directories, FILE_THREADS, Shared, Sums, 
 use crate::space::Space;
 use crate::writer::Writer;
 use crate::{
-    AppendError, Counters, Destination, MessageId, NewMessage, OpenError, Outcome, Recovery,
+    AppendError, Counters, Destination, MessageId, NewMessage, OpenError, Outcome, Recovery, Route,
     Settings, Timestamp, Work,
 };
 
@@ -72,12 +71,12 @@ impl Drop for Owner {
 
 impl Queue {
     /// Opens or creates the queue and replays its log. `route` names the destination of a
-    /// recipient; it must not call the queue. Work that was taken or waiting when the last process
+    /// recipient of a message; it must not call the queue. Work that was taken or waiting when the last process
     /// ended is due at its recorded time.
     pub fn open(
         settings: Settings,
         now: Timestamp,
-        route: Box<dyn Fn(&Address) -> Destination + Send + Sync>,
+        route: Route,
     ) -> Result<(Self, Recovery), OpenError> {
         Self::open_on(
             Arc::new(SystemDisk),
@@ -93,7 +92,7 @@ impl Queue {
         settings: Settings,
         tuning: Tuning,
         now: Timestamp,
-        route: Box<dyn Fn(&Address) -> Destination + Send + Sync>,
+        route: Route,
     ) -> Result<(Self, Recovery), OpenError> {
         let root = settings.directory.clone();
         let refused = |source| OpenError::Io {

@@ -12,8 +12,8 @@ use crate::quarantine;
 use crate::record::{Item, MessageItem, count, items};
 use crate::segment::{self, FILE_HEADER, Found, Marker, Scanner};
 use crate::segments::Segments;
-use crate::shared::{Directories, Route, State};
-use crate::{Destination, MessageId, OpenError, Recovery, Timestamp};
+use crate::shared::{Directories, State};
+use crate::{Destination, MessageId, OpenError, Recovery, Route, Timestamp};
 
 /// Work recorded as due later than this is due then: a clock that ran wrong must not hide mail.
 const LATEST_DUE_MILLISECONDS: u64 = 90 * 24 * 3_600_000;
@@ -236,7 +236,7 @@ impl Replay<'_> {
             .recipients
             .iter()
             .map(|recipient| {
-                let route = (self.route)(recipient);
+                let route = (self.route)(&envelope, recipient);
                 self.routes.entry(route.clone()).or_insert(route).clone()
             })
             .collect();

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use relay_smtp::Address;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::cache::Cache;
@@ -21,10 +20,7 @@ use crate::record::Record;
 use crate::segment::Marker;
 use crate::segments::Segments;
 use crate::space::Space;
-use crate::{AppendError, Destination, Envelope, MessageId, Settings};
-
-/// Names the destination of a recipient.
-pub(crate) type Route = Box<dyn Fn(&Address) -> Destination + Send + Sync>;
+use crate::{AppendError, Destination, Envelope, MessageId, Route, Settings};
 
 /// Sizes and times that only tests change.
 #[derive(Clone, Copy, Debug)]

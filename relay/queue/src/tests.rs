@@ -34,7 +34,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn by_domain(address: &Address) -> Destination {
+fn by_domain(_: &Envelope, address: &Address) -> Destination {
     address.domain().into()
 }
 

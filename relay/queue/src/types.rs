@@ -97,6 +97,9 @@ pub struct Options {
     /// Not to be sent without verified TLS.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_tls: bool,
+    /// A word by which routes are chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Box<str>>,
 }
 
 impl Options {
@@ -113,6 +116,7 @@ impl Options {
         let recipients = self.recipients.values();
         recipients.map(|one| 96 + original(one)).sum::<usize>()
             + self.envelope_id.as_ref().map_or(0, String::len)
+            + self.tag.as_ref().map_or(0, |tag| tag.len())
     }
 }
 
@@ -148,9 +152,12 @@ pub struct NewMessage {
     pub content: Vec<Bytes>,
 }
 
-/// Where recipients share connections and limits: a recipient domain, or a smarthost. Assigned by
+/// Where recipients share connections and limits: a recipient domain, or the smarthosts of a route. Assigned by
 /// the function given to [`crate::Queue::open`]; one message has one unit of work per destination.
 pub type Destination = Arc<str>;
+
+/// Names the destination of a recipient of a message.
+pub type Route = Box<dyn Fn(&Envelope, &Address) -> Destination + Send + Sync>;
 
 /// One attempt that is due: the recipients of one message for one destination that are neither
 /// delivered nor failed. Taken by exactly one holder at a time; given back by [`crate::Queue::settle`].

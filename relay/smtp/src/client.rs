@@ -16,9 +16,10 @@ mod transaction;
 use std::net::IpAddr;
 
 use crate::reply::{Reply, ReplyError, ReplyParser};
+use crate::server::ChannelBindings;
 
 pub use capabilities::Capabilities;
-pub use login::Credentials;
+pub use login::{Credentials, Proof};
 pub use transaction::{Envelope, RECIPIENTS, Stage, Verdict};
 
 use login::Login;
@@ -96,8 +97,14 @@ pub enum Failure {
     #[error("the user name and password are not sent in clear text, and the server offers no TLS")]
     AuthenticationNeedsTls,
     /// No mechanism in common.
-    #[error("the server offers neither AUTH PLAIN nor AUTH LOGIN")]
+    #[error(
+        "the server offers no way to log in that fits: with a password SCRAM-SHA-256, PLAIN or \
+         LOGIN, with an access token OAUTHBEARER or XOAUTH2"
+    )]
     NoMechanism,
+    /// The server's side of the login is wrong.
+    #[error("the login failed: {0}")]
+    Login(&'static str),
     /// Octets that are no reply.
     #[error(transparent)]
     Reply(#[from] ReplyError),
@@ -130,6 +137,7 @@ pub struct Client {
     output: Vec<u8>,
     state: State,
     encrypted: bool,
+    bindings: ChannelBindings,
     capabilities: Capabilities,
     /// The server may hold a transaction that was given up.
     dirty: bool,
@@ -145,6 +153,7 @@ impl Client {
             parser: ReplyParser::default(),
             output: Vec::new(),
             state: State::Greeting,
+            bindings: ChannelBindings::default(),
             capabilities: Capabilities::default(),
             dirty: false,
             verdicts: Vec::new(),
@@ -294,6 +303,12 @@ impl Client {
         Ok(self.next())
     }
 
+    /// What the TLS connection below the session can be told apart by. Without it the login is not
+    /// bound to the connection.
+    pub fn bind_channel(&mut self, bindings: ChannelBindings) {
+        self.bindings = bindings;
+    }
+
     fn log_in(&mut self) -> Result<Option<Next>, Failure> {
         let Some(credentials) = &self.settings.credentials else {
             return Ok(Some(self.ready()));
@@ -301,7 +316,8 @@ impl Client {
         if !self.encrypted {
             return Err(Failure::AuthenticationNeedsTls);
         }
-        let login = Login::start(credentials, &self.capabilities, &mut self.output)
+        let (offers, bindings) = (&self.capabilities, &self.bindings);
+        let login = Login::start(credentials, offers, bindings, &mut self.output)
             .ok_or(Failure::NoMechanism)?;
         self.state = State::Login(login);
         Ok(None)

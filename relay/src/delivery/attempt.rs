@@ -8,25 +8,25 @@ mod content;
 mod convert;
 mod fault;
 mod hosts;
+mod login;
 mod options;
 mod protection;
 mod session;
 mod transactions;
 
-use relay_queue::Work;
+use relay_queue::{Destination, Work};
 use relay_smtp::{Address, EnhancedCode};
 
-use super::SMARTHOST;
 use super::connection::Connection;
 use super::engine::Engine;
 use super::outcome::{Fate, Kind};
 use super::policy::Candidate;
 use super::retry::Life;
+use super::route::{Asked, Way};
 use crate::context::now;
 use crate::snapshot::Snapshot;
 
 pub(super) use content::Content;
-use fault::of_resolve;
 
 /// Addresses tried in one attempt.
 const ADDRESSES: usize = 12;
@@ -41,9 +41,9 @@ pub(super) struct Attempt<'a> {
     seven_bit: Option<Result<Content, convert::Unconvertible>>,
     /// Parallel to the recipients of the work.
     fates: Vec<Option<Fate>>,
-    /// All recipients go the same way. Otherwise they were put together for smarthosts that the
-    /// configuration no longer has, and a connection for some is none for the others.
-    together: bool,
+    /// Name of the destination of the recipients that are being sent to, by the routes in force. That
+    /// of the work may be of routes that no longer are, so that its recipients go different ways.
+    destination: Destination,
     /// Stands ready for the next message.
     connection: Option<Connection>,
 }
@@ -57,8 +57,6 @@ impl<'a> Attempt<'a> {
         content: &'a Content,
         connection: Option<Connection>,
     ) -> Self {
-        let together =
-            !snapshot.config.delivery.smarthosts.is_empty() || &*work.destination != SMARTHOST;
         Self {
             engine,
             snapshot,
@@ -66,7 +64,7 @@ impl<'a> Attempt<'a> {
             content,
             seven_bit: None,
             fates: vec![None; work.recipients.len()],
-            together,
+            destination: work.destination.clone(),
             connection,
         }
     }
@@ -79,11 +77,9 @@ impl<'a> Attempt<'a> {
             let fate = Fate::local(Kind::Failed, EnhancedCode::new(5, 4, 7), text).late();
             return (vec![fate; self.work.recipients.len()], self.connection);
         }
-        for (domain, open) in self.groups() {
-            self.drop_unless_shared().await;
-            self.group(&domain, open).await;
+        for (_, asked, open) in self.groups() {
+            self.group(asked, open).await;
         }
-        self.drop_unless_shared().await;
         let fates = self
             .fates
             .into_iter()
@@ -97,30 +93,18 @@ impl<'a> Attempt<'a> {
         (fates, self.connection)
     }
 
-    async fn drop_unless_shared(&mut self) {
-        if !self.together
-            && let Some(connection) = self.connection.take()
-        {
-            connection.close().await;
-        }
-    }
-
     /// Positions of recipients that go the same way.
-    fn groups(&self) -> Vec<(String, Vec<usize>)> {
-        let all = 0..self.work.recipients.len();
-        let together = self.together;
-        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
-        for position in all {
+    fn groups(&self) -> Vec<(Way<'a>, Asked<'a>, Vec<usize>)> {
+        let mut groups: Vec<(Way<'a>, Asked<'a>, Vec<usize>)> = Vec::new();
+        for position in 0..self.work.recipients.len() {
             let Some(recipient) = self.recipient(position) else {
                 continue;
             };
-            let domain = recipient.domain();
-            match groups
-                .iter_mut()
-                .find(|(name, _)| together || name == domain)
-            {
-                Some((_, positions)) => positions.push(position),
-                None => groups.push((domain.into(), vec![position])),
+            let asked = Asked::of(&self.work.envelope, recipient);
+            let way = self.snapshot.routes.way(asked);
+            match groups.iter_mut().find(|(other, ..)| *other == way) {
+                Some((.., positions)) => positions.push(position),
+                None => groups.push((way, asked, vec![position])),
             }
         }
         groups
@@ -131,7 +115,8 @@ impl<'a> Attempt<'a> {
         self.work.envelope.recipients.get(index as usize)
     }
 
-    async fn group(&mut self, domain: &str, mut open: Vec<usize>) {
+    async fn group(&mut self, asked: Asked<'a>, mut open: Vec<usize>) {
+        self.destination = self.snapshot.routes.destination(asked);
         if let Some(connection) = self.connection.take()
             && let Some(connection) = self.usable(connection).await
         {
@@ -141,10 +126,7 @@ impl<'a> Attempt<'a> {
         if open.is_empty() {
             return;
         }
-        let hops = match self.hops(domain).await {
-            Ok(hops) => hops,
-            Err(error) => return self.note(&open, &of_resolve(&error)),
-        };
+        let hops = self.hops(asked, &open).await;
         let mut tried = 0;
         for hop in hops {
             let addresses = match self.addresses(&hop).await {
@@ -155,7 +137,7 @@ impl<'a> Attempt<'a> {
                 }
             };
             let candidate = Candidate {
-                domain: hop.smarthost.is_none().then(|| domain.into()),
+                domain: hop.smarthost.is_none().then(|| asked.recipient.into()),
                 name: hop.host.clone(),
                 port: hop.port,
                 setting: hop.security,

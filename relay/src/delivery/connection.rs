@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use relay_config::Timeouts;
+use relay_queue::Destination;
 use relay_smtp::client::{
     Client, Credentials, Envelope, Failure, Next, Settings, StartTls, Verdict, Wait,
 };
@@ -28,6 +29,7 @@ use super::outcome::{AppliedPolicy, Encryption, Remote};
 use super::plan::Security;
 use super::policy::{Candidate, TlsPolicy};
 use crate::metrics::Metrics;
+use crate::tls::client_bindings;
 use stream::Stream;
 
 /// Octets read at once; replies are short.
@@ -42,6 +44,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What to connect to, and how.
 pub(super) struct Target {
+    /// Whose mail it is for.
+    pub(super) destination: Destination,
     pub(super) remote: Remote,
     /// The name that a certificate has to have, if not that of the host.
     pub(super) identity: Option<Arc<str>>,
@@ -85,6 +89,7 @@ fn show(duration: Duration) -> relay_config::Duration {
 pub(super) struct Connection {
     stream: Stream,
     client: Client,
+    destination: Destination,
     remote: Remote,
     timeouts: Timeouts,
     candidate: Candidate,
@@ -175,6 +180,7 @@ async fn establish_unmetered(
             implicit_tls: target.policy.security == Security::Implicit,
             credentials: target.credentials.clone(),
         }),
+        destination: target.destination.clone(),
         remote: target.remote.clone(),
         timeouts: target.timeouts.clone(),
         candidate: target.candidate.clone(),
@@ -213,6 +219,11 @@ async fn establish_unmetered(
 }
 
 impl Connection {
+    /// Whose mail it was opened for.
+    pub(super) const fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
     /// Who is at the other end.
     pub(super) const fn remote(&self) -> &Remote {
         &self.remote
@@ -288,6 +299,7 @@ impl Connection {
                 .and_then(|suite| suite.suite().as_str())
                 .unwrap_or("unknown"),
         });
+        self.client.bind_channel(client_bindings(session));
         self.stream = Stream::Tls(Box::new(stream));
         Ok(self)
     }

@@ -296,7 +296,9 @@ pub(super) fn of_failure(failure: &Failure, remote: &Remote) -> Fate {
             ..refused(*stage, &Arc::new(reply.clone()), remote)
         },
         Failure::TlsNotOffered | Failure::TlsRefused(_) => deferred(7, 5),
-        Failure::AuthenticationNeedsTls | Failure::NoMechanism => deferred(7, 0),
+        Failure::AuthenticationNeedsTls | Failure::NoMechanism | Failure::Login(_) => {
+            deferred(7, 0)
+        }
         Failure::Reply(_) | Failure::Unasked | Failure::OutOfOrder => deferred(5, 0),
     }
 }

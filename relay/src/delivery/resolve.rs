@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use relay_config::{Dns, Dnssec};
 
 use super::dane::Hosts;
-use super::plan::Exchanger;
+use super::plan::{Choice, Exchanger, Server};
 use super::tls::Tls;
 use crate::metrics::Metrics;
 pub(crate) use backend::check_anchors;
@@ -42,6 +42,12 @@ pub(super) enum ResolveError {
     /// RFC 7505.
     #[error("{0} takes no mail: its MX record says so")]
     NullExchanger(String),
+    /// RFC 2782: the domain says that it does not have the service.
+    #[error("{0} has no server: its SRV record says so")]
+    NoService(String),
+    /// It cannot be asked for.
+    #[error("{0} is no name of DNS")]
+    NotAName(String),
     /// The resolver cannot be made.
     #[error("no name servers are known from /etc/resolv.conf ({0}); name some in dns.servers")]
     NoNameServers(String),
@@ -53,6 +59,13 @@ pub(super) enum ResolveError {
         /// What went wrong.
         cause: String,
     },
+}
+
+impl ResolveError {
+    /// Whether DNS has answered, and will not answer otherwise soon.
+    pub(super) const fn is_definite(&self) -> bool {
+        !matches!(self, Self::Temporary { .. } | Self::NoNameServers(_))
+    }
 }
 
 /// Makes resolvers; keeps each for as long as its settings hold.
@@ -182,6 +195,36 @@ impl Resolver {
         Ok(exchangers)
     }
 
+    /// The servers that the SRV records of `name` name.
+    pub(super) async fn services(&self, name: &str) -> Result<Vec<Choice<Server>>, ResolveError> {
+        let records = match self.lookup(name, RecordType::SRV).await? {
+            Answer::NoSuchName => return Err(ResolveError::NoSuchName(name.into())),
+            Answer::NoRecords => return Err(ResolveError::NoRecords(name.into())),
+            Answer::Records(records) => records,
+        };
+        let mut services: Vec<Choice<Server>> = records
+            .into_iter()
+            .filter_map(|record| match record {
+                RData::SRV(service) => Some(Choice {
+                    priority: service.priority,
+                    weight: service.weight,
+                    what: Server {
+                        host: text(&service.target),
+                        port: service.port,
+                    },
+                }),
+                _ => None,
+            })
+            .collect();
+        services.retain(|service| !service.what.host.is_empty() && service.what.port > 0);
+        if services.is_empty() {
+            return Err(ResolveError::NoService(name.into()));
+        }
+        services.sort_by_key(|service| service.priority);
+        services.truncate(EXCHANGERS);
+        Ok(services)
+    }
+
     /// The addresses of a host: IPv4 first, since most receivers know the relay by it, and always
     /// in that order, since a greylisting server wants to see the same family again (case B15).
     pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
@@ -260,6 +303,7 @@ impl Resolver {
             RecordType::TLSA => "TLSA",
             RecordType::TXT => "TXT",
             RecordType::CNAME => "CNAME",
+            RecordType::SRV => "SRV",
             _ => "AAAA",
         };
         self.metrics.dns(label, result);
@@ -269,10 +313,7 @@ impl Resolver {
 
 /// `name` as it is asked for: without the search list of a pod.
 fn absolute(name: &str) -> Result<Name, ResolveError> {
-    Name::from_ascii(format!("{name}.")).map_err(|error| ResolveError::Temporary {
-        name: name.into(),
-        cause: format!("it is no DNS name: {error}"),
-    })
+    Name::from_ascii(format!("{name}.")).map_err(|_| ResolveError::NotAName(name.into()))
 }
 
 /// A name without its trailing dot (case M16); empty for the root.

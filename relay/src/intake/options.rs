@@ -34,6 +34,7 @@ pub(super) fn absolute(
         deadline,
         priority: mail.priority,
         require_tls: mail.require_tls,
+        tag: None,
     }
 }
 

@@ -23,6 +23,8 @@ const MOST_HOPS: usize = 100;
 /// Times that a message may come by here. More is a circle between few servers, which would take long
 /// to reach [`MOST_HOPS`].
 const MOST_RETURNS: usize = 5;
+/// Names the tag of a message; for this relay alone, so it does not go on.
+const TAG: &str = "X-Mailrelay-Tag";
 
 /// What makes a received message one that may go out, but for its signatures.
 pub(super) struct Draft {
@@ -34,6 +36,8 @@ pub(super) struct Draft {
     pub(super) need: Option<Need>,
     /// Whose keys sign it.
     pub(super) domain: Arc<SendingDomain>,
+    /// By which routes are chosen.
+    pub(super) tag: Option<Box<str>>,
     /// Trace context that the application put into the message.
     pub(super) parent: Option<SpanContext>,
 }
@@ -52,6 +56,7 @@ pub(super) fn prepare(
     let author = sole(&header, octets, "Sender")?;
     let mut resent = every(&header, octets, "Resent-From")?;
     resent.extend(every(&header, octets, "Resent-Sender")?);
+    let tag = tag(&header, octets)?;
     let request = Request {
         identity: origin.identity.as_deref(),
         sender: message.sender.as_ref(),
@@ -79,6 +84,7 @@ pub(super) fn prepare(
         edits: edits(&header, octets, stamp, rewrite_from.is_some()),
         need: need(message),
         domain,
+        tag,
         parent: header
             .fields
             .iter()
@@ -153,7 +159,7 @@ fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>, without_author: bool)
             let blind = is("Bcc") || is("Resent-Bcc");
             let replaced = without_author && (is("From") || is("Sender"));
             let revealing = stamp.hide_clients && is("X-Originating-IP");
-            if blind || replaced || revealing {
+            if blind || replaced || revealing || is(TAG) {
                 return Some(Edit::remove(whole));
             }
             let hop = stamp.hide_clients && is("Received");
@@ -194,6 +200,28 @@ fn judge_hops(header: &Header, octets: &[u8], hostname: &str) -> Result<(), Deni
             format!("{text}; some route or forwarding leads back here"),
         ),
     })
+}
+
+/// The tag of the message.
+fn tag(header: &Header, octets: &[u8]) -> Result<Option<Box<str>>, Denial> {
+    let mut fields = header.fields.iter().filter(|field| field.is(octets, TAG));
+    let Some(field) = fields.next() else {
+        return Ok(None);
+    };
+    let value = str::from_utf8(field.value(octets)).map(str::trim);
+    match value {
+        Ok(value) if relay_config::is_tag(value) && fields.next().is_none() => {
+            Ok(Some(value.into()))
+        }
+        _ => {
+            let text = format!(
+                "the {TAG} header must stand once and be one word of letters, digits and . _ -, at \
+                 most {} octets",
+                relay_config::LONGEST_TAG
+            );
+            Err(denial("tag_malformed", text))
+        }
+    }
 }
 
 fn count(header: &Header, octets: &[u8], name: &str) -> usize {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use relay_config::ScramVerifier;
-use relay_queue::{Queue, Timestamp};
+use relay_queue::{Envelope, Queue, Timestamp};
 use tokio::io::{AsyncBufReadExt as _, BufStream};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
@@ -91,7 +91,7 @@ impl Relay {
             minimum_free_bytes: 0,
             cache_bytes: 1 << 20,
         };
-        let route = Box::new(|address: &relay_smtp::Address| address.domain().into());
+        let route = Box::new(|_: &Envelope, address: &relay_smtp::Address| address.domain().into());
         let (queue, _) = Queue::open(settings, Timestamp(0), route).unwrap();
         let suppressions =
             crate::suppression::Suppressions::open(&directory.path().join("queue"), Timestamp(0));

@@ -5,17 +5,35 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::transport::{Dnssec, MtaSts, TlsOverride};
-use crate::{Duration, LocalSecretReference, SecretKeyReference};
+use super::{Route, Smarthost};
+use crate::{Duration, SecretKeyReference};
 
 /// How accepted messages leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// Servers that take all mail in place of the recipients' MX hosts, tried in order. Default
-    /// none: mail goes to the MX hosts.
+    /// Ways for some of the mail, by domain of the recipient or the sender, by MX hosts or by tag. The
+    /// first that matches a recipient is taken; what none matches goes to `smarthosts`, or else to
+    /// the MX hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(
+        validation = Rule::new("self.all(a, self.exists_one(b, b.name == a.name))")
+            .message("each route needs a name of its own")
+    )]
+    pub routes: Vec<Route>,
+
+    /// Servers that take all mail that no route matches, in place of the recipients' MX hosts; tried
+    /// in order unless they have priorities. Default none: mail goes to the MX hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub smarthosts: Vec<Smarthost>,
+
+    /// Mail for an address in place of a domain (`user@[192.0.2.1]`) that does not go to smarthosts.
+    /// `Deliver`: it goes there, unless the address is one that no MX host may have either
+    /// (default). `Refuse`: it fails for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_literals: Option<AddressLiterals>,
 
     /// When to try again and when to give up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,62 +92,29 @@ pub struct Delivery {
     pub permitted_networks: Vec<String>,
 }
 
-/// A server that relays for this one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.credentialsSecretRef) || self.tls != 'None'")
-        .message("tls is None, which would send the password in clear text; use StartTls or Implicit")
-        .field_path(".tls")
-)]
-pub struct Smarthost {
-    /// Host name or IP address. Its A and AAAA records are used, never its MX.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(
-        validation = Rule::new("isIP(self) || self.matches('^[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?([.][A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?)*$')")
-            .message("must be a host name such as smtp.example.com, or an IP address, without port and without brackets")
-    )]
-    pub host: String,
-
-    /// TCP port, 1 to 65535. Default 587.
-    #[serde(default = "submission_port")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: i32,
-
-    /// Encryption. `StartTls`: STARTTLS with a verified certificate, or no delivery (default).
-    /// `Implicit`: TLS from the first octet with a verified certificate (usual on 465).
-    /// `Opportunistic`: STARTTLS if offered, unverified, clear text otherwise; no password is sent
-    /// in clear text. `None`: clear text.
-    #[serde(default)]
-    pub tls: SmarthostTls,
-
-    /// Secret in the relay's namespace with entries `username` and `password` for AUTH. Default
-    /// none: no AUTH. An edit of the Secret is in force within seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials_secret_ref: Option<LocalSecretReference>,
-
-    /// Secret in the relay's namespace with a PEM bundle of the authorities that this host's
-    /// certificate is verified against. Default: the public web roots built into the relay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_secret_ref: Option<SecretKeyReference>,
+impl Delivery {
+    /// All smarthosts, those of routes last; each with the field that it stands in.
+    pub fn all_smarthosts(&self) -> impl Iterator<Item = (String, &Smarthost)> {
+        let field = |list: String, place: usize| format!("{list}.smarthosts[{place}]");
+        let own = self.smarthosts.iter().enumerate();
+        let own = own.map(move |(place, host)| (field("spec.delivery".into(), place), host));
+        let routes = self.routes.iter().enumerate();
+        own.chain(routes.flat_map(move |(number, route)| {
+            let list = format!("spec.delivery.routes[{number}]");
+            let hosts = route.smarthosts.iter().enumerate();
+            hosts.map(move |(place, host)| (field(list.clone(), place), host))
+        }))
+    }
 }
 
-fn submission_port() -> i32 {
-    587
-}
-
-/// Encryption towards a smarthost.
+/// What happens to mail for an address literal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum SmarthostTls {
-    /// STARTTLS with a verified certificate, or no delivery.
+pub enum AddressLiterals {
+    /// It goes to that address.
     #[default]
-    StartTls,
-    /// TLS from the first octet with a verified certificate.
-    Implicit,
-    /// STARTTLS if offered, no verification.
-    Opportunistic,
-    /// Clear text.
-    None,
+    Deliver,
+    /// It fails for good.
+    Refuse,
 }
 
 /// The n-th wait is `initial` doubled n times, at most `maximum`, plus or minus a fifth at random.

@@ -223,13 +223,17 @@ fn dns_ports(relay: &SmtpRelay) -> Vec<NetworkPolicyPort> {
     ports.into_iter().flat_map(both).collect()
 }
 
-/// Mail servers, smarthosts, and collectors that the environment names.
+/// Mail servers, smarthosts and where their access tokens come from, and collectors that the environment names.
 fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
     let mut ports = BTreeSet::from([25, 465, 587]);
     ports.extend(policy_port(relay));
     if let Some(delivery) = &relay.spec.delivery {
         ports.extend(delivery.mx_port);
-        ports.extend(delivery.smarthosts.iter().map(|host| host.port));
+        for (_, host) in delivery.all_smarthosts() {
+            ports.insert(host.port);
+            let tokens = host.oauth2.iter();
+            ports.extend(tokens.filter_map(|oauth2| url_port(&oauth2.token_url)));
+        }
     }
     let template = relay.spec.pod_template.iter();
     let collectors = template

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use operator_api as api;
 use relay_config::{Delivery, Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
-use super::{build_port, secret_entry};
+use super::build_port;
+use super::delivery::secret_entry;
 use crate::certificates::{CA, SecretData};
 use crate::render::{RelayInputs, Violation};
 

@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::transport::{MtaSts, TlsOverride};
-use crate::{Cidr, Duration, Secret};
+use crate::{Cidr, Duration, Route, Smarthost};
 
 /// How messages leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Delivery {
-    /// Servers that take all mail in place of the recipients' MX hosts, tried in order.
+    /// Ways for some of the mail; the first that matches a recipient is taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Servers that take all mail that no route matches, in place of the recipients' MX hosts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub smarthosts: Vec<Smarthost>,
+    /// Recipients at an address in place of a domain (`user@[192.0.2.1]`). Default `Deliver`.
+    pub address_literals: AddressLiterals,
     /// When to try again and when to give up.
     pub retry: Retry,
     /// Encryption towards MX hosts. Default `Opportunistic`.
@@ -50,7 +55,9 @@ pub struct Delivery {
 impl Default for Delivery {
     fn default() -> Self {
         Self {
+            routes: Vec::new(),
             smarthosts: Vec::new(),
+            address_literals: AddressLiterals::default(),
             retry: Retry::default(),
             tls: DeliveryTls::default(),
             mta_sts: MtaSts::default(),
@@ -67,48 +74,15 @@ impl Default for Delivery {
     }
 }
 
-/// A server that relays for us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Smarthost {
-    /// Host name or IP address; its A and AAAA records are used, never its MX.
-    pub host: String,
-    /// TCP port, usually 587 or 465.
-    pub port: u16,
-    /// Encryption.
-    #[serde(default)]
-    pub tls: SmarthostTls,
-    /// User name and password for `AUTH`; needs TLS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<SmarthostAuthentication>,
-    /// PEM bundle of certificate authorities that this host is verified against in place of the
-    /// built-in web roots, relative to the main file's directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_authorities: Option<PathBuf>,
-}
-
-/// Encryption towards a smarthost.
+/// What happens to mail for an address literal (RFC 5321 section 4.1.3) that no route with
+/// smarthosts takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SmarthostTls {
-    /// `STARTTLS` with a verified certificate, or no delivery.
+pub enum AddressLiterals {
+    /// It goes to that address, unless the address is one that no MX host may have either.
     #[default]
-    StartTls,
-    /// TLS from the first octet with a verified certificate.
-    Implicit,
-    /// `STARTTLS` if offered, no verification, clear text otherwise. No `AUTH` in clear text.
-    Opportunistic,
-    /// Clear text.
-    None,
-}
-
-/// Who we are to a smarthost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SmarthostAuthentication {
-    /// User name.
-    pub username: String,
-    /// Password.
-    pub password: Secret,
+    Deliver,
+    /// It fails for good.
+    Refuse,
 }
 
 /// Retries: the n-th wait is `initial * 2^n`, at most `maximum`, plus or minus a fifth at random.

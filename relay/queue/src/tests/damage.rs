@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::Outcome;
 use crate::recovery::recover;
 use crate::segment::{FILE_HEADER, RECORD_HEADER};
-use crate::shared::{Directories, Route};
+use crate::shared::Directories;
+use crate::{Outcome, Route};
 
 const LOG: &str = "/queue/log/0000000001.segment";
 const RECORDS: u64 = 6;

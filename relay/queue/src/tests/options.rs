@@ -73,3 +73,29 @@ fn envelopes_of_older_versions_load_and_nothing_asked_for_is_not_written() {
     );
     assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap(), asked);
 }
+
+#[test]
+fn routes_see_the_tag_before_and_after_a_restart() {
+    let bench = Bench::new();
+    let by_tag = || {
+        Box::new(|envelope: &Envelope, _: &Address| {
+            Destination::from(envelope.options.tag.as_deref().unwrap_or("none"))
+        })
+    };
+    let open = |disk| {
+        let (settings, tuning) = (bench.settings.clone(), bench.tuning);
+        Queue::open_on(disk, settings, tuning, Timestamp(0), by_tag()).unwrap()
+    };
+    let disk = Arc::new(bench.disk.clone());
+    let (queue, _) = open(disk.clone());
+    let options = Options {
+        tag: Some("bulk".into()),
+        ..Options::default()
+    };
+    wait(queue.append(asking(1, options))).unwrap();
+    queue.close();
+    drop(queue);
+    let (queue, _) = open(disk);
+    let work = queue.take(LATE, &mut |_| true).unwrap();
+    assert_eq!(&*work.destination, "bulk");
+}

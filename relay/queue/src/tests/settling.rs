@@ -199,7 +199,7 @@ fn routes_may_change_between_two_starts() {
     wait(queue.settle(one, &[Delivered, Deferred], Timestamp(8_000), None)).unwrap();
     queue.close();
     let disk = Arc::new(bench.disk.kill());
-    let smarthost = Box::new(|_: &Address| Destination::from("smarthost.example"));
+    let smarthost = Box::new(|_: &Envelope, _: &Address| Destination::from("smarthost.example"));
     let (queue, _) =
         Queue::open_on(disk, bench.settings, bench.tuning, Timestamp(0), smarthost).unwrap();
     let work = queue.take(LATE, &mut |_| true).unwrap();

@@ -25,6 +25,14 @@ pub struct Capabilities {
     pub auth_plain: bool,
     /// The mechanism that was never standardised.
     pub auth_login: bool,
+    /// RFC 7677.
+    pub auth_scram_sha_256: bool,
+    /// RFC 7677, bound to the TLS connection.
+    pub auth_scram_sha_256_plus: bool,
+    /// RFC 7628.
+    pub auth_oauthbearer: bool,
+    /// What Google and Microsoft had before that.
+    pub auth_xoauth2: bool,
     /// RFC 3461.
     pub dsn: bool,
     /// RFC 2852: offered, and the least time in seconds, 0 when none is told.
@@ -94,6 +102,10 @@ impl Capabilities {
         match name {
             "PLAIN" => self.auth_plain = true,
             "LOGIN" => self.auth_login = true,
+            "SCRAM-SHA-256" => self.auth_scram_sha_256 = true,
+            "SCRAM-SHA-256-PLUS" => self.auth_scram_sha_256_plus = true,
+            "OAUTHBEARER" => self.auth_oauthbearer = true,
+            "XOAUTH2" => self.auth_xoauth2 = true,
             _ => {}
         }
     }

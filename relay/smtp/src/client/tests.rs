@@ -310,13 +310,20 @@ fn r34_an_address_as_name_is_sent_as_a_literal() {
     }
 }
 
+fn by_password(password: &str) -> Proof {
+    Proof::Password {
+        password: password.into(),
+        nonce: "rOprNGfwEbeRWgbNEkqO".into(),
+    }
+}
+
 /// A session under TLS with credentials, after the server's offers.
 fn authenticating(offers: &str, password: &str) -> (Client, Result<Next, Failure>) {
     let mut client = Client::new(Settings {
         implicit_tls: true,
         credentials: Some(Credentials {
             username: "user".into(),
-            password: password.into(),
+            proof: by_password(password),
         }),
         ..settings(StartTls::Never)
     });
@@ -360,7 +367,7 @@ fn failed_and_impossible_authentication_end_the_session() {
     let mut client = Client::new(Settings {
         credentials: Some(Credentials {
             username: "user".into(),
-            password: "pass".into(),
+            proof: by_password("pass"),
         }),
         ..settings(StartTls::Opportunistic)
     });

@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::answer::Answer;
 
 pub(super) mod bearer;
+#[cfg(test)]
+mod client_tests;
 pub(super) mod mechanism;
 pub(super) mod scram;
 #[cfg(test)]

@@ -9,10 +9,11 @@ use crate::delivery::resolve::ResolveError;
 /// What it means that a domain has no mail exchangers to try.
 pub(super) fn of_resolve(error: &ResolveError) -> Fate {
     let (kind, status) = match error {
-        ResolveError::NoSuchName(_) | ResolveError::NoRecords(_) => {
+        ResolveError::NoSuchName(_) | ResolveError::NoRecords(_) | ResolveError::NotAName(_) => {
             (Kind::Failed, EnhancedCode::new(5, 1, 2))
         }
         ResolveError::NullExchanger(_) => (Kind::Failed, EnhancedCode::new(5, 1, 10)),
+        ResolveError::NoService(_) => (Kind::Failed, EnhancedCode::new(5, 4, 4)),
         ResolveError::Temporary { .. } | ResolveError::NoNameServers(_) => {
             (Kind::Deferred, EnhancedCode::new(4, 4, 3))
         }
@@ -44,6 +45,15 @@ pub(super) fn hopeful(fate: Fate) -> Fate {
         },
         ..fate
     }
+}
+
+/// Address literals are refused by policy.
+pub(super) fn refused_literal(domain: &str) -> Fate {
+    let text = format!(
+        "mail for the address {domain} in place of a domain is not delivered here; \
+         delivery.addressLiterals can permit it"
+    );
+    Fate::local(Kind::Failed, EnhancedCode::new(5, 1, 2), text)
 }
 
 pub(super) fn forbidden(host: &str) -> Fate {

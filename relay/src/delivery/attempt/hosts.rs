@@ -3,26 +3,102 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use relay_config::{AddressLiterals, SmarthostId, SmarthostLookup};
+
 use super::Attempt;
-use super::fault::{forbidden, hopeful, of_host_lookup};
+use super::fault::{forbidden, hopeful, of_host_lookup, of_resolve, refused_literal};
 use crate::delivery::outcome::Fate;
-use crate::delivery::plan::{self, Hop, Route};
+use crate::delivery::plan::{self, Exchanger, Hop};
 use crate::delivery::resolve::{ResolveError, Resolver};
+use crate::delivery::route::{Asked, RouteNumber, Way};
 
 impl Attempt<'_> {
-    /// The hosts of the route, best first.
-    pub(super) async fn hops(&self, domain: &str) -> Result<Vec<Hop>, ResolveError> {
+    /// The hosts to try, best first. What keeps hosts from being known is noted for `open`.
+    pub(super) async fn hops(&mut self, asked: Asked<'_>, open: &[usize]) -> Vec<Hop> {
+        let mut way = self.snapshot.routes.way(asked);
+        let mut found = None;
+        if let Way::Undecided(domain) = way {
+            let exchangers = self.lookup(domain).await;
+            // A domain that is not in DNS may be known to a smarthost; one that does not answer may
+            // belong to any of the routes.
+            let known = match &exchangers {
+                Ok(exchangers) => &exchangers[..],
+                Err(error) if error.is_definite() => &[],
+                Err(error) => {
+                    self.note(open, &of_resolve(error));
+                    return Vec::new();
+                }
+            };
+            way = self.snapshot.routes.decide(asked, known);
+            found = Some(exchangers);
+        }
+        let (route, domain) = match way {
+            Way::Smarthosts(route) => return self.smarthosts(route, open).await,
+            Way::Exchangers(route, domain) => (route, domain),
+            Way::Undecided(domain) => (None, domain),
+        };
         let delivery = &self.snapshot.config.delivery;
-        match plan::route(delivery, domain) {
-            Route::Smarthosts => Ok(plan::smarthosts(delivery)),
-            Route::Literal(address) => Ok(vec![plan::host(delivery, &address.to_string())]),
-            Route::Exchangers(domain) => {
-                let resolver = self.engine.resolvers.get(&self.snapshot.config.dns)?;
-                let exchangers = resolver.exchangers(domain).await?;
-                Ok(plan::exchangers(delivery, exchangers, |all| {
-                    fastrand::shuffle(all);
-                }))
+        if let Some(address) = plan::literal(domain) {
+            return match delivery.address_literals {
+                AddressLiterals::Deliver => vec![plan::host(delivery, route, &address.to_string())],
+                AddressLiterals::Refuse => {
+                    self.note(open, &refused_literal(domain));
+                    Vec::new()
+                }
+            };
+        }
+        let found = match found {
+            Some(found) => found,
+            None => self.lookup(domain).await,
+        };
+        match found {
+            Ok(exchangers) => plan::exchangers(delivery, route, exchangers, |all| {
+                fastrand::shuffle(all);
+            }),
+            Err(error) => {
+                self.note(open, &of_resolve(&error));
+                Vec::new()
             }
+        }
+    }
+
+    async fn lookup(&self, domain: &str) -> Result<Vec<Exchanger>, ResolveError> {
+        let resolver = self.engine.resolvers.get(&self.snapshot.config.dns)?;
+        resolver.exchangers(domain).await
+    }
+
+    /// The servers of all smarthosts of a route.
+    async fn smarthosts(&mut self, route: RouteNumber, open: &[usize]) -> Vec<Hop> {
+        let delivery = &self.snapshot.config.delivery;
+        let mut hops = Vec::new();
+        for id in plan::smarthosts(delivery, route, |most| fastrand::u32(0..=most)) {
+            match self.servers(id).await {
+                Ok(servers) => hops.extend(servers),
+                Err(error) => self.note(open, &hopeful(of_host_lookup(&error))),
+            }
+        }
+        hops
+    }
+
+    /// The servers of one smarthost. Without SRV records it is one itself.
+    async fn servers(&self, id: SmarthostId) -> Result<Vec<Hop>, ResolveError> {
+        let config = &self.snapshot.config;
+        let Some(smarthost) = config.delivery.smarthost(id) else {
+            return Ok(Vec::new());
+        };
+        let itself = || plan::smarthost(smarthost, id, &smarthost.host, smarthost.port);
+        if smarthost.lookup == SmarthostLookup::Address {
+            return Ok(vec![itself()]);
+        }
+        let resolver = self.engine.resolvers.plain(&config.dns)?;
+        let service = plan::service(smarthost);
+        match resolver.services(&service).await {
+            Ok(services) => Ok(plan::ordered(services, |most| fastrand::u32(0..=most))
+                .into_iter()
+                .map(|server| plan::smarthost(smarthost, id, &server.host, server.port))
+                .collect()),
+            Err(ResolveError::NoRecords(_) | ResolveError::NoSuchName(_)) => Ok(vec![itself()]),
+            Err(error) => Err(error),
         }
     }
 

@@ -108,7 +108,9 @@ impl Attempt<'_> {
     /// A connection that was made for other messages, unless this one must not go over it: because of
     /// what it demands, or because the destination's policy is another by now (case M17).
     pub(super) async fn usable(&self, mut connection: Connection) -> Option<Connection> {
-        let fits = (!self.requires_tls() || connection.is_verified())
+        let same_way = *connection.destination() == self.destination;
+        let fits = same_way
+            && (!self.requires_tls() || connection.is_verified())
             && self.still_fits(&mut connection).await;
         if fits {
             return Some(connection);

@@ -3,11 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use relay_smtp::client::Credentials;
 use rustls::ClientConfig;
 
 use super::fault::{forbidden, of_connection};
-use super::{Attempt, options};
+use super::{Attempt, login, options};
 use crate::delivery::connection::{self, Connection, Target};
 use crate::delivery::outcome::Remote;
 use crate::delivery::plan::{self, Hop, Security};
@@ -24,9 +23,7 @@ impl Attempt<'_> {
         open: Vec<usize>,
     ) -> Vec<usize> {
         let config = &self.snapshot.config;
-        let smarthost = hop
-            .smarthost
-            .and_then(|index| config.delivery.smarthosts.get(index));
+        let smarthost = hop.smarthost.and_then(|id| config.delivery.smarthost(id));
         let remote = Remote {
             host: hop.host.clone(),
             address: SocketAddr::new(address, hop.port),
@@ -34,20 +31,18 @@ impl Attempt<'_> {
             policy: Some(policy.applied()),
         };
         let target = Target {
+            destination: self.destination.clone(),
             remote: remote.clone(),
-            identity: policy
-                .tlsa
-                .as_ref()
-                .and_then(|tlsa| tlsa.server_name().cloned()),
+            identity: hop.identity.clone().or_else(|| {
+                let tlsa = policy.tlsa.as_ref();
+                tlsa.and_then(|tlsa| tlsa.server_name().cloned())
+            }),
             candidate: candidate.clone(),
             policy: policy.clone(),
             tls: self.tls(hop, policy),
             credentials: smarthost
                 .and_then(|smarthost| smarthost.authentication.as_ref())
-                .map(|authentication| Credentials {
-                    username: authentication.username.clone(),
-                    password: authentication.password.expose().into(),
-                }),
+                .and_then(login::by_password),
             name: config.hostname.clone(),
             timeouts: config.delivery.timeouts.clone(),
         };
@@ -80,9 +75,9 @@ impl Attempt<'_> {
         let web = tls.web(self.snapshot.web.as_ref());
         let smarthost = hop
             .smarthost
-            .and_then(|index| self.snapshot.smarthost_tls.get(index));
+            .and_then(|id| self.snapshot.smarthost_tls.get(&id));
         match (policy.security, smarthost, &policy.tlsa) {
-            (Security::Verified | Security::Implicit, Some(verified), _) => verified.clone(),
+            (Security::Verified | Security::Implicit, Some(verified), _) => verified.server.clone(),
             (Security::Verified | Security::Implicit, None, _) => web.verified.clone(),
             (Security::Dane, _, Some(tlsa)) => tls.dane(tlsa),
             _ if policy.observe => tls.observing(web, &self.engine.context.metrics),

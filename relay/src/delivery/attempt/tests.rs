@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use relay_queue::Envelope;
 
-use super::fault::{forbidden, hopeful, of_host_lookup};
+use super::fault::{forbidden, hopeful, of_host_lookup, of_resolve};
 use super::hosts::is_own;
 use super::*;
 use crate::delivery::resolve::ResolveError;
@@ -78,6 +78,12 @@ fn m7_m8_m11_and_null_exchangers_have_their_codes() {
             ResolveError::NullExchanger(name()),
             Kind::Failed,
             "5.1.10",
+            "5.4.4",
+        ),
+        (
+            ResolveError::NotAName(name()),
+            Kind::Failed,
+            "5.1.2",
             "5.4.4",
         ),
         (temporary, Kind::Deferred, "4.4.3", "4.4.3"),

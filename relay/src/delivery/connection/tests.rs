@@ -4,6 +4,7 @@ use crate::delivery::testing::peer::{Answer, Behaviour, Peer, Tls as PeerTls};
 use crate::delivery::testing::tls_server;
 use crate::delivery::tls::Tls;
 use relay_smtp::Address;
+use relay_smtp::client::Proof;
 use rustls_pki_types::pem::PemObject as _;
 
 /// For the one wait that a test wants to be over.
@@ -24,6 +25,7 @@ fn timeouts() -> Timeouts {
 
 fn target(peer: &Peer, security: Security) -> Target {
     Target {
+        destination: "mx.test".into(),
         remote: Remote {
             host: "mx.test".into(),
             address: peer.address,
@@ -278,7 +280,10 @@ async fn r39_the_password_goes_under_tls_and_after_its_challenge() {
     let mut target = target(&peer, Security::Required);
     target.credentials = Some(Credentials {
         username: "user".into(),
-        password: "pass".into(),
+        proof: Proof::Password {
+            password: "pass".into(),
+            nonce: "nonce".into(),
+        },
     });
     open(&target).await.unwrap();
     assert_eq!(

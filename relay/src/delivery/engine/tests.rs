@@ -6,6 +6,7 @@ mod conversion;
 mod hosts;
 mod replies;
 mod returns;
+mod routes;
 mod smarthosts;
 mod stopping;
 mod suppression;

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, SRV, TLSA, TXT};
 use hickory_resolver::proto::rr::{LowerName, Name, RData, Record};
 use hickory_server::Server;
 use hickory_server::net::runtime::TokioRuntimeProvider;
@@ -33,6 +33,17 @@ pub(super) fn data(kind: &str, data: &str) -> RData {
         "CNAME" => RData::CNAME(CNAME(name(data))),
         "NS" => RData::NS(NS(name(data))),
         "TXT" => RData::TXT(TXT::new(vec![data.to_owned()])),
+        "SRV" => {
+            let mut parts = data.split(' ');
+            let mut number = || parts.next().unwrap().parse().unwrap();
+            let (priority, weight, port) = (number(), number(), number());
+            RData::SRV(SRV::new(
+                priority,
+                weight,
+                port,
+                name(parts.next().unwrap()),
+            ))
+        }
         "MX" => {
             let (preference, host) = data.split_once(' ').unwrap();
             RData::MX(MX::new(preference.parse().unwrap(), name(host)))

@@ -367,3 +367,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_tag_is_read_and_does_not_go_on() {
+    let message = format!("{COMPLETE}X-MailRelay-Tag: bulk.2026-11\r\n\r\nhello\r\n");
+    assert_eq!(content(&message), format!("{COMPLETE}\r\nhello\r\n"));
+    let draft = draft(&message).ok().unwrap();
+    assert_eq!(draft.tag.as_deref(), Some("bulk.2026-11"));
+}
+
+#[test]
+fn a_tag_that_no_route_could_name_is_refused() {
+    let long = "x".repeat(65);
+    for value in [
+        "",
+        "two words",
+        "gr\u{e5}",
+        "a,b",
+        &long,
+        "a\r\nX-Mailrelay-Tag: b",
+    ] {
+        let message = format!("{COMPLETE}X-Mailrelay-Tag: {value}\r\n\r\nhello\r\n");
+        let (reason, reply) = refusal(&message);
+        assert_eq!(reason, "tag_malformed", "{value:?}");
+        assert!(
+            reply.contains("X-Mailrelay-Tag header must stand once"),
+            "{reply}"
+        );
+    }
+}

@@ -13,7 +13,7 @@ use super::super::{
 const SALT: &str = "W22ZaJ0SNY7soEsUEjb6gQ==";
 const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         hostname: "outbox.example".into(),
         banner: String::new(),
@@ -28,7 +28,7 @@ fn settings() -> Settings {
     }
 }
 
-fn bindings() -> ChannelBindings {
+pub(super) fn bindings() -> ChannelBindings {
     ChannelBindings {
         exporter: Some([7; 32]),
         end_point: Some(vec![9; 32]),
@@ -67,13 +67,13 @@ fn mac(key: &[u8], text: &[u8]) -> [u8; 32] {
 
 /// A session whose caller knows the user `user`, with an old and a new password, and the token
 /// `good`.
-struct Session {
+pub(super) struct Session {
     server: Server,
-    log: Vec<String>,
+    pub(super) log: Vec<String>,
 }
 
 impl Session {
-    fn new(settings: Settings, tls: bool) -> Self {
+    pub(super) fn new(settings: Settings, tls: bool) -> Self {
         let implicit_tls = tls;
         let mut server = Server::new(Settings {
             implicit_tls,
@@ -94,7 +94,7 @@ impl Session {
         Self::new(settings(), true)
     }
 
-    fn send(&mut self, line: &str) -> String {
+    pub(super) fn send(&mut self, line: &str) -> String {
         let mut input = BytesMut::from(format!("{line}\r\n").as_bytes());
         while let Some(event) = self.server.next(&mut input) {
             match event {
