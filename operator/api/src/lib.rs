@@ -35,7 +35,7 @@ pub use relay::{
     AddressLiterals, Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns,
     Dnssec, Domains, EnvironmentVariable, Limits, Listener, ListenerRole, ListenerTls, MtaSts,
     NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate, Privacy, Queue,
-    RelayAuthentication, RelayTls, Retry, Route, ServiceAccountTokens, ServiceSettings,
+    RelayAuthentication, RelayTls, Reports, Retry, Route, ServiceAccountTokens, ServiceSettings,
     ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmtpRelay,
     SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, default_listeners,
 };

@@ -81,6 +81,7 @@ fn an_empty_spec_and_a_full_one_are_fine() {
                     "credentialsSecretRef": {"name": "provider"}},
                 {"host": "2001:db8::25", "priority": 0, "weight": 65535},
             ],
+            "reports": {"returnPath": "postmaster@example.com"},
             "retry": {"initial": "30s", "maximum": "1h30m", "expireAfter": "48h", "delayAfter": "2h"},
             "routes": [
                 {"name": "partner", "recipientDomains": ["partner.example", "*.partner.example"],

@@ -213,6 +213,10 @@ mod tests {
                 "limits.connectionsPerAddress: is 0",
             ),
             (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"delivery\":{\"reports\":{\"returnPath\":\"postmaster\"}}"),
+                "delivery.reports.returnPath: \"postmaster\" is not a plain address",
+            ),
+            (
                 MAIN.replace("\"None\"", "\"None\",\"role\":\"Bounces\""),
                 "listeners[0].authentication: must be None with role: Bounces",
             ),

@@ -17,7 +17,7 @@ mod transport;
 
 pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Retry, Timeouts};
 pub use limits::{LONGEST_HEADER, Limits};
-pub use returns::{Bounces, Suppression};
+pub use returns::{Bounces, Reports, Suppression};
 pub use route::{LONGEST_TAG, NULL_SENDER, Route, is_tag};
 pub use smarthost::{
     OAuth2, Smarthost, SmarthostAuthentication, SmarthostId, SmarthostLookup, SmarthostTls,

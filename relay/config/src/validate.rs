@@ -196,6 +196,9 @@ impl Config {
             );
         }
         self.validate_sessions()?;
+        if let Some(address) = &delivery.reports.return_path {
+            returns::validate_return_path("delivery.reports.returnPath", address)?;
+        }
         let retry = &delivery.retry;
         if retry.initial.get().is_zero() || retry.maximum < retry.initial {
             return invalid(

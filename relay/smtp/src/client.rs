@@ -142,6 +142,7 @@ pub struct Client {
     /// The server may hold a transaction that was given up.
     dirty: bool,
     verdicts: Vec<Verdict>,
+    replies: u64,
 }
 
 impl Client {
@@ -157,6 +158,7 @@ impl Client {
             capabilities: Capabilities::default(),
             dirty: false,
             verdicts: Vec::new(),
+            replies: 0,
         }
     }
 
@@ -173,6 +175,11 @@ impl Client {
     /// Whether the session is under TLS.
     pub const fn encrypted(&self) -> bool {
         self.encrypted
+    }
+
+    /// Whole replies so far: a wait for one is not over when a part of it came.
+    pub const fn replies(&self) -> u64 {
+        self.replies
     }
 
     /// Whether another transaction may begin.
@@ -197,6 +204,7 @@ impl Client {
     pub fn receive(&mut self, octets: &[u8]) -> Result<Next, Failure> {
         self.parser.feed(octets);
         while let Some(reply) = self.parser.next_reply()? {
+            self.replies += 1;
             if let Some(next) = self.reply(reply)? {
                 return Ok(next);
             }

@@ -22,7 +22,7 @@ use relay_smtp::transparency;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::outcome::{AppliedPolicy, Encryption, Remote};
@@ -36,6 +36,8 @@ use stream::Stream;
 const READ: usize = 4096;
 /// Pieces written at once.
 const PIECES: usize = 64;
+/// Octets a second that a server must take of a message, on average and after `timeouts.data`.
+const SLOWEST: u64 = 1024;
 /// Time for `QUIT` and its reply; nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Time to look for a reply after a write failed: a server that refuses content in the middle says
@@ -98,6 +100,8 @@ pub(super) struct Connection {
     judged_at: Instant,
     /// Transactions that were begun.
     transactions: u32,
+    /// How many replies had come when the wait for the next began, and when that wait is over.
+    waiting: Option<(u64, Instant)>,
     buffer: Box<[u8; READ]>,
     metrics: Metrics,
 }
@@ -187,6 +191,7 @@ async fn establish_unmetered(
         policy: target.policy.clone(),
         judged_at: Instant::now(),
         transactions: 0,
+        waiting: None,
         buffer: Box::new([0; READ]),
         metrics: metrics.clone(),
     };
@@ -322,8 +327,16 @@ impl Connection {
         self.read(limit.get()).await
     }
 
+    /// Reads within the time for one whole reply, which octets of a part of it do not prolong: else a
+    /// server that sends one a minute would hold the connection for days.
     async fn read(&mut self, limit: Duration) -> Result<Next, ConnectionError> {
-        let length = timeout(limit, self.stream.read(&mut self.buffer[..]))
+        let replies = self.client.replies();
+        let until = match self.waiting {
+            Some((of, until)) if of == replies => until,
+            _ => Instant::now() + limit,
+        };
+        self.waiting = Some((replies, until));
+        let length = timeout_at(until, self.stream.read(&mut self.buffer[..]))
             .await
             .map_err(|_| ConnectionError::Silent(limit))?
             .map_err(ConnectionError::Broken)?;
@@ -342,6 +355,7 @@ impl Connection {
         content: &[Bytes],
     ) -> (Vec<Verdict>, Option<ConnectionError>) {
         self.transactions += 1;
+        self.waiting = None;
         let error = self.try_send(envelope, content).await.err();
         let mut verdicts = self.client.take_verdicts();
         verdicts.resize(envelope.recipients.len(), Verdict::Undecided);
@@ -373,11 +387,14 @@ impl Connection {
     async fn write_content(&mut self, content: &[Bytes]) -> Result<(), ConnectionError> {
         let pieces = transparency::encode(content);
         let limit = self.timeouts.data.get();
+        let octets: usize = pieces.iter().map(Bytes::len).sum();
+        let until = Instant::now() + limit + Duration::from_secs(octets as u64 / SLOWEST);
         let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         let mut rest = &mut slices[..];
         while !rest.is_empty() {
             let batch = rest.len().min(PIECES);
-            let written = timeout(limit, self.stream.write_vectored(&rest[..batch]))
+            let soon = until.min(Instant::now() + limit);
+            let written = timeout_at(soon, self.stream.write_vectored(&rest[..batch]))
                 .await
                 .map_err(|_| ConnectionError::Silent(limit))?
                 .map_err(ConnectionError::Broken)?;

@@ -35,6 +35,10 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_literals: Option<AddressLiterals>,
 
+    /// The relay's own reports about mail that failed or is late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports: Option<Reports>,
+
     /// When to try again and when to give up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -115,6 +119,22 @@ pub enum AddressLiterals {
     Deliver,
     /// It fails for good.
     Refuse,
+}
+
+/// The relay's own reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reports {
+    /// Address that takes the place of the null sender towards smarthosts, for those that refuse it
+    /// (Amazon SES does), such as `postmaster@example.com`; a mailbox that somebody looks at. Default:
+    /// none; a report that a smarthost refuses for good is dropped and logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_+=-]+([.][A-Za-z0-9_+=-]+)*@([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')")
+            .message("must be a plain address with a lower-case domain, such as postmaster@example.com")
+    )]
+    pub return_path: Option<String>,
 }
 
 /// The n-th wait is `initial` doubled n times, at most `maximum`, plus or minus a fifth at random.

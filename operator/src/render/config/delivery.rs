@@ -33,6 +33,8 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), 
             tls: route.tls.map(delivery_tls),
         });
     }
+    let reports = delivery.reports.as_ref();
+    built.reports.return_path = reports.and_then(|reports| reports.return_path.clone());
     if let Some(retry) = &delivery.retry {
         built.retry = build_retry(retry)?;
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Reports;
 use super::transport::{MtaSts, TlsOverride};
 use crate::{Cidr, Duration, Route, Smarthost};
 
@@ -48,6 +49,9 @@ pub struct Delivery {
     /// multicast or the relay's own. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub permitted_networks: Vec<Cidr>,
+    /// The relay's own reports.
+    #[serde(skip_serializing_if = "Reports::is_default")]
+    pub reports: Reports,
     /// How long to wait for the peer.
     pub timeouts: Timeouts,
 }
@@ -69,6 +73,7 @@ impl Default for Delivery {
             idle_timeout: Duration::from_secs(5),
             mx_port: 25,
             permitted_networks: Vec::new(),
+            reports: Reports::default(),
             timeouts: Timeouts::default(),
         }
     }

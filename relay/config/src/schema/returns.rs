@@ -4,6 +4,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Duration, Secret};
 
+/// The relay's own reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Reports {
+    /// Address that takes the place of the null sender towards smarthosts, for those that refuse it
+    /// (Amazon SES does). It should be a mailbox that somebody looks at: what comes to it are answers
+    /// to reports. Default: none; a report that a smarthost refuses for good is dropped and logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_path: Option<String>,
+}
+
+impl Reports {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How long a recipient is suppressed: mail of the domain to it is refused at `RCPT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

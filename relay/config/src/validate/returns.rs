@@ -61,3 +61,15 @@ pub(super) fn validate(field: &str, name: &str, bounces: &Bounces) -> Result<(),
     }
     Ok(())
 }
+
+/// The address in place of the null sender.
+pub(super) fn validate_return_path(field: &str, address: &str) -> Result<(), ConfigError> {
+    let (local, domain) = address.rsplit_once('@').unwrap_or_default();
+    if !is_plain(local) {
+        return invalid(
+            field,
+            format!("{address:?} is not a plain address; write postmaster@example.com"),
+        );
+    }
+    host_name(field, domain)
+}

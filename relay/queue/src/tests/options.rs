@@ -99,3 +99,27 @@ fn routes_see_the_tag_before_and_after_a_restart() {
     let work = queue.take(LATE, &mut |_| true).unwrap();
     assert_eq!(&*work.destination, "bulk");
 }
+
+#[test]
+fn b32_the_envelope_as_it_was_changed_before_the_append_is_what_a_crash_leaves() {
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    // What intake and the hooks of a session may have done to it.
+    let mut changed = asking(1, Options::default());
+    let envelope = &mut changed.envelope;
+    envelope.sender = Some(Address::parse("rewritten@origin.example").unwrap());
+    envelope.recipients.remove(0);
+    envelope
+        .recipients
+        .push(Address::parse("added@dest.example").unwrap());
+    envelope.identity = Some("sa:shop/checkout".into());
+    envelope.options.priority = 3;
+    let expected = envelope.clone();
+    wait(queue.append(changed)).unwrap();
+    for disk in [bench.disk.power_cut(), bench.disk.kill()] {
+        let (copy, _) = Bench::on(disk).open();
+        let work = copy.take(LATE, &mut |_| true).unwrap();
+        assert_eq!(*work.envelope, expected);
+        assert_eq!(work.recipients, [0, 1]);
+    }
+}

@@ -100,7 +100,7 @@ impl Attempt<'_> {
             })
             .collect();
         let content = self.content_for(connection);
-        let return_path = self.return_path(recipients.first().copied());
+        let return_path = self.return_path(connection, recipients.first().copied());
         let envelope = client::Envelope {
             options: Some(&mail),
             recipient_options: &recipient_options,
@@ -121,13 +121,25 @@ impl Attempt<'_> {
     }
 
     /// What `MAIL FROM` names.
-    fn return_path(&self, recipient: Option<&Address>) -> Option<Address> {
-        let sender = self.work.envelope.sender.as_ref()?;
+    fn return_path(&self, connection: &Connection, recipient: Option<&Address>) -> Option<Address> {
+        let Some(sender) = &self.work.envelope.sender else {
+            return self.in_place_of_null(connection);
+        };
         let made = self
             .return_paths()
             .zip(recipient)
             .and_then(|(paths, recipient)| paths.make(self.work.id, recipient));
         Some(made.unwrap_or_else(|| sender.clone()))
+    }
+
+    /// Case B23: some smarthosts refuse the null sender.
+    fn in_place_of_null(&self, connection: &Connection) -> Option<Address> {
+        let is_smarthost = connection.candidate().domain.is_none();
+        let address = self.snapshot.config.delivery.reports.return_path.as_ref();
+        address
+            .filter(|_| is_smarthost)
+            // Validated with the configuration.
+            .and_then(|address| Address::parse(address).ok())
     }
 
     /// Makes the content that this server can take, if it can take this message at all.

@@ -3,6 +3,7 @@
 mod asked;
 mod connections;
 mod conversion;
+mod hostile;
 mod hosts;
 mod replies;
 mod returns;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
@@ -22,6 +23,10 @@ pub(crate) enum Answer {
     Close,
     /// Never answer.
     Silence,
+    /// These octets again and again, for as long as somebody reads.
+    Endless(&'static [u8]),
+    /// These octets, one at a time with a pause after each.
+    Drip(&'static [u8], Duration),
 }
 
 /// What happens at `STARTTLS`.
@@ -282,8 +287,11 @@ impl Shared {
             if good && verb == "DATA" {
                 let content = read_content(&mut stream).await?;
                 let said = self.judge(number, "content");
-                let good = !matches!(&said, Some(Answer::Close | Answer::Silence))
-                    && !matches!(&said, Some(Answer::Say(text)) if !text.starts_with('2'));
+                let good = match &said {
+                    None => true,
+                    Some(Answer::Say(text) | Answer::SayAndClose(text)) => text.starts_with('2'),
+                    Some(_) => false,
+                };
                 let message = taken.take().map(|one| Taken { content, ..one });
                 let message = message.filter(|one| good && !one.recipients.is_empty());
                 let known = message.is_some();
@@ -348,6 +356,17 @@ async fn say<S: AsyncWrite + Unpin>(
         Some(Answer::SayAndClose(text)) => (text, false),
         Some(Answer::Close) => return Ok(false),
         Some(Answer::Silence) => std::future::pending().await,
+        Some(Answer::Endless(octets)) => loop {
+            stream.write_all(octets).await?;
+        },
+        Some(Answer::Drip(octets, pause)) => {
+            for octet in octets {
+                stream.write_all(&[*octet]).await?;
+                stream.flush().await?;
+                tokio::time::sleep(pause).await;
+            }
+            return Ok(true);
+        }
     };
     stream.write_all(format!("{text}\r\n").as_bytes()).await?;
     stream.flush().await?;

@@ -77,3 +77,62 @@ async fn mail_put_together_for_a_smarthost_that_is_gone_goes_to_each_domain() {
     assert_eq!(recipients(&pair.second), [1, 1]);
     pair.relay.stop().await;
 }
+
+/// A relay whose mail goes to a server that refuses the null sender.
+async fn particular(refusal: &'static str, delivery: &str) -> (Relay, Peer) {
+    let peer = Peer::start(rule(move |_, line| {
+        let refuse = line.starts_with("MAIL FROM:<>") || line.starts_with("RCPT TO:<gone");
+        refuse.then_some(Answer::Say(refusal))
+    }))
+    .await;
+    let host = format!(
+        "smarthosts: [{{host: 127.0.0.1, port: {}, tls: None}}]",
+        peer.port()
+    );
+    let relay = Relay::start(&configuration(25, None, &format!("{host}, {delivery}")));
+    (relay, peer)
+}
+
+#[tokio::test]
+async fn b23_a_smarthost_that_refuses_the_null_sender_gets_the_address_in_its_place() {
+    let settings = "reports: {returnPath: postmaster@from.example}";
+    let (relay, peer) = particular("501 5.1.7 Invalid MAIL FROM address provided", settings).await;
+    relay.finish(SENDER, &["gone@to.example"]).await;
+    let report = peer.received(1).await.remove(0);
+    assert_eq!(report.mail, "MAIL FROM:<postmaster@from.example>");
+    assert_eq!(report.recipients, ["RCPT TO:<shop@[127.0.0.1]>"]);
+    assert!(report.content.contains("Action: failed\r\n"));
+    // A report that fails is still a report: nobody is told.
+    relay.finish(None, &["gone@to.example"]).await;
+    assert_eq!(peer.messages().len(), 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn b23_without_such_an_address_a_refused_report_is_dropped_and_one_put_off_expires() {
+    let (relay, peer) = particular("550 5.1.7 no", "").await;
+    relay.finish(SENDER, &["gone@to.example"]).await;
+    assert!(peer.messages().is_empty());
+    relay.stop().await;
+
+    let retry = "retry: {initial: 20ms, maximum: 20ms, expireAfter: 300ms}";
+    let (relay, peer) = particular("450 4.1.7 not now", retry).await;
+    relay.finish(None, &["to@to.example"]).await;
+    let tries = |peer: &Peer| {
+        let lines = (0..peer.connections()).flat_map(|number| peer.lines(number));
+        lines
+            .filter(|line| line.starts_with("MAIL FROM:<>"))
+            .count()
+    };
+    assert!((2..20).contains(&tries(&peer)), "{}", tries(&peer));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn b23_mail_exchangers_get_the_null_sender_whatever_is_set_for_smarthosts() {
+    let settings = "reports: {returnPath: postmaster@from.example}";
+    let (relay, peer) = relay_and_peer(says("RCPT TO:<gone", "550 5.1.1 no"), settings).await;
+    relay.finish(SENDER, &["gone@[127.0.0.1]"]).await;
+    assert_eq!(peer.received(1).await[0].mail, "MAIL FROM:<>");
+    relay.stop().await;
+}
