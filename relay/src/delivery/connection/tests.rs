@@ -385,3 +385,24 @@ fn close() -> Answer {
 fn silence() -> Answer {
     Answer::Silence
 }
+
+#[tokio::test]
+async fn octets_of_a_part_of_a_reply_do_not_prolong_the_wait_for_the_whole() {
+    let behaviour = Behaviour {
+        rule: Box::new(|_, line| {
+            let octets: &[u8] = &[b'x'; 600];
+            let pause = Duration::from_millis(50);
+            line.starts_with("EHLO")
+                .then_some(Answer::Drip(octets, pause))
+        }),
+        ..Behaviour::default()
+    };
+    let peer = Peer::start(behaviour).await;
+    let mut target = target(&peer, Security::Clear);
+    target.timeouts.command = SHORT;
+    let begun = Instant::now();
+    let error = open(&target).await.err().unwrap();
+    assert!(matches!(error, ConnectionError::Silent(_)), "{error}");
+    // All of it would take half a minute.
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
