@@ -11,6 +11,7 @@ use relay_queue::{Queue, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::Egress;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::suppression::Suppressions;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) state: PathBuf,
     /// Recipients that must not be written to.
     pub(crate) suppressions: Arc<Suppressions>,
+    /// What is known of the way out.
+    pub(crate) egress: Egress,
     /// Instruments.
     pub(crate) metrics: Metrics,
     /// Cancelled when the process should stop: sessions answer 421 at their next idle moment,
@@ -135,6 +138,7 @@ impl Context {
             queue,
             state: directory.to_path_buf(),
             suppressions: Arc::new(suppressions),
+            egress: Egress::default(),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "test-0".into(),

@@ -12,6 +12,7 @@ mod attempt;
 mod bounce;
 mod connection;
 mod dane;
+mod egress;
 mod engine;
 mod outcome;
 mod plan;
@@ -26,10 +27,12 @@ mod sts;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod token;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+pub(crate) use egress::Egress;
 pub(crate) use outcome::{Category, Said};
 use relay_queue::{Destination, Envelope};
 use relay_smtp::Address;

@@ -117,6 +117,7 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         queue: queue.clone(),
         state,
         suppressions: Arc::new(suppressions),
+        egress: delivery::Egress::default(),
         metrics: Metrics::new(&telemetry.meter()),
         shutdown: CancellationToken::new(),
         instance: instance(),

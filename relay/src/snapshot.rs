@@ -63,7 +63,6 @@ pub(crate) struct Snapshot {
 pub(crate) struct SmarthostTls {
     pub(crate) server: Arc<rustls::ClientConfig>,
     /// Towards the endpoint that its access tokens come from.
-    #[expect(dead_code, reason = "read with the next change")]
     pub(crate) tokens: Option<Arc<rustls::ClientConfig>>,
 }
 

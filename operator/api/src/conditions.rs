@@ -9,6 +9,8 @@ pub const ACCEPTED: &str = "Accepted";
 pub const TLS_READY: &str = "TlsReady";
 /// Accepted mail survives the loss of a pod.
 pub const QUEUE_DURABLE: &str = "QueueDurable";
+/// The network lets mail out, and smarthosts are given the access tokens that they want.
+pub const EGRESS_HEALTHY: &str = "EgressHealthy";
 /// The keys of all issuers of tokens that the spec names are known.
 pub const ISSUERS_READY: &str = "IssuersReady";
 /// Every shard of the relay runs the configuration of this generation.
@@ -67,6 +69,13 @@ pub mod reason {
 
     /// `QueueDurable` is false: a claim cannot be changed as the spec asks.
     pub const CLAIM_REFUSED: &str = "ClaimRefused";
+
+    /// `EgressHealthy` is true: nothing is known to be in the way.
+    pub const HEALTHY: &str = "Healthy";
+    /// `EgressHealthy` is false: no MX host answers a shard, although others do.
+    pub const PORT_BLOCKED: &str = "PortBlocked";
+    /// `EgressHealthy` is false: a smarthost's token endpoint gives no access token.
+    pub const TOKEN_UNAVAILABLE: &str = "TokenUnavailable";
 
     /// `IssuersReady` is true: the keys are known.
     pub const KEYS_KNOWN: &str = "KeysKnown";

@@ -36,8 +36,8 @@ pub use relay::{
     Dnssec, Domains, EnvironmentVariable, Limits, Listener, ListenerRole, ListenerTls, MtaSts,
     NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate, Privacy, Queue,
     RelayAuthentication, RelayTls, Reports, Retry, Route, ServiceAccountTokens, ServiceSettings,
-    ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmtpRelay,
-    SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, default_listeners,
+    ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken,
+    SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

@@ -22,7 +22,7 @@ pub use pod::{
 pub use privacy::Privacy;
 pub use route::Route;
 pub use smarthost::{OAuth2, Smarthost, SmarthostLookup, SmarthostTls};
-pub use status::{ShardPhase, ShardStatus, SmtpRelayStatus};
+pub use status::{ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 use kube::{CustomResource, KubeSchema};

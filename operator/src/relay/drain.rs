@@ -95,6 +95,8 @@ mod tests {
             config_hash: String::new(),
             config_error: None,
             accepting: true,
+            blocked_since: None,
+            tokens: Vec::new(),
             queue: QueueStatus {
                 messages,
                 oldest_seconds: 0,

@@ -17,6 +17,27 @@ pub struct RelayStatus {
     pub accepting: bool,
     /// The queue.
     pub queue: QueueStatus,
+    /// Since when no MX host has answered although others did, in seconds since the Unix epoch:
+    /// outgoing connections to their port are blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_since: Option<u64>,
+    /// Access tokens, one entry per smarthost that wants one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<SmarthostTokenStatus>,
+}
+
+/// State of the access token for a smarthost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SmarthostTokenStatus {
+    /// Host of the smarthost, as configured.
+    pub smarthost: String,
+    /// When the token expires, in seconds since the Unix epoch; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// Why none could be had when one was asked for last; absent when it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// State of a shard's queue.

@@ -64,5 +64,10 @@ async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {
             messages,
             oldest_seconds: context.oldest_seconds(now()),
         },
+        blocked_since: context.egress.blocked_since().map(|since| since.0 / 1000),
+        tokens: context
+            .egress
+            .tokens
+            .status(&context.snapshot.load().config),
     })
 }

@@ -100,6 +100,7 @@ impl Relay {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
             state: directory.path().to_path_buf(),
+            egress: crate::delivery::Egress::default(),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "outbox-0".into(),

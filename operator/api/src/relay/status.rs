@@ -14,7 +14,8 @@ pub struct SmtpRelayStatus {
     pub observed_generation: Option<i64>,
 
     /// `Accepted`: the spec can be used. `TlsReady`: a valid certificate is in place.
-    /// `QueueDurable`: accepted mail survives the loss of a pod. `Programmed`: every shard runs
+    /// `QueueDurable`: accepted mail survives the loss of a pod. `EgressHealthy`: nothing is known to
+    /// be in mail's way out. `Programmed`: every shard runs
     /// the configuration of this generation. `Ready`: the relay accepts mail as asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -88,6 +89,31 @@ pub struct ShardStatus {
     /// When the oldest of them was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_message: Option<Time>,
+
+    /// Since when no MX host has answered although others did: outgoing connections to their port
+    /// are blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_since: Option<Time>,
+
+    /// Access tokens, one entry per smarthost that wants one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<SmarthostToken>,
+}
+
+/// The access token of a shard for a smarthost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SmarthostToken {
+    /// Host of the smarthost, as in the spec.
+    pub smarthost: String,
+
+    /// When the token expires; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// Why none could be had when one was asked for last; absent when it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What a shard is doing.

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operator_api::names;
-use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
+use operator_api::{ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
+use relay_config::SmarthostTokenStatus;
 
 use crate::relay::dereference::{Found, Shard};
 
@@ -43,11 +44,15 @@ pub(super) fn status(
             // What was last seen is more telling than nothing.
             if let Some(before) = before {
                 status.version.clone_from(&before.version);
+                status.blocked_since.clone_from(&before.blocked_since);
+                status.tokens.clone_from(&before.tokens);
                 status.queued_messages = before.queued_messages;
                 status.oldest_message.clone_from(&before.oldest_message);
             }
         }
         Some(Ok(report)) => {
+            status.blocked_since = report.blocked_since.and_then(moment);
+            status.tokens = report.tokens.iter().map(token).collect();
             status.programmed = hash.is_some_and(|hash| hash == report.config_hash);
             status.version = Some(report.version.clone());
             status.message = status.message.or_else(|| report.config_error.clone());
@@ -59,6 +64,19 @@ pub(super) fn status(
         }
     }
     status
+}
+
+fn token(report: &SmarthostTokenStatus) -> SmarthostToken {
+    SmarthostToken {
+        smarthost: report.smarthost.clone(),
+        expires_at: report.expires_at.and_then(moment),
+        error: report.error.clone(),
+    }
+}
+
+fn moment(seconds: u64) -> Option<Time> {
+    let second = i64::try_from(seconds).ok()?;
+    Timestamp::from_second(second).ok().map(Time)
 }
 
 /// When the oldest message came, kept from before while it is about the same.

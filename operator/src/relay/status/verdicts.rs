@@ -31,7 +31,8 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Verdict> {
     let durable = queue_durable(seen);
     let programmed = programmed(seen, &[&accepted, &tls]);
     let ready = ready(seen, &[&accepted, &tls, &programmed]);
-    vec![accepted, tls, issuers, durable, programmed, ready]
+    let egress = egress_healthy(seen);
+    vec![accepted, tls, issuers, durable, egress, programmed, ready]
 }
 
 fn accepted(seen: &Seen<'_>) -> Verdict {
@@ -189,6 +190,47 @@ fn queue_durable(seen: &Seen<'_>) -> Verdict {
              spec.queue.storageClassName",
             pending.join(", ")
         ),
+    )
+}
+
+/// What is in mail's way out. Nothing waits for it: mail is accepted and kept meanwhile.
+fn egress_healthy(seen: &Seen<'_>) -> Verdict {
+    let shards = seen.shards.iter();
+    let blocked: Vec<&str> = shards
+        .clone()
+        .filter(|shard| shard.blocked_since.is_some())
+        .map(|shard| shard.name.as_str())
+        .collect();
+    if !blocked.is_empty() {
+        return Verdict::no(
+            types::EGRESS_HEALTHY,
+            reason::PORT_BLOCKED,
+            format!(
+                "no MX host answers {} although others do: the provider, a firewall or a \
+                 NetworkPolicy blocks outgoing port 25; mail is kept. Have the port opened, or send \
+                 through spec.delivery.smarthosts on port 587 or 465",
+                blocked.join(", ")
+            ),
+        );
+    }
+    let fault = shards
+        .flat_map(|shard| shard.tokens.iter().map(move |token| (shard, token)))
+        .find_map(|(shard, token)| Some((shard, token, token.error.as_ref()?)));
+    if let Some((shard, token, error)) = fault {
+        return Verdict::no(
+            types::EGRESS_HEALTHY,
+            reason::TOKEN_UNAVAILABLE,
+            format!(
+                "{} has no access token for smarthost {}, and its mail is kept: {error}; check oauth2 \
+                 and the Secret of credentialsSecretRef",
+                shard.name, token.smarthost
+            ),
+        );
+    }
+    Verdict::yes(
+        types::EGRESS_HEALTHY,
+        reason::HEALTHY,
+        "nothing is known to be in the way of outgoing mail",
     )
 }
 

@@ -7,6 +7,7 @@ use relay_config::{AddressLiterals, SmarthostId, SmarthostLookup};
 
 use super::Attempt;
 use super::fault::{forbidden, hopeful, of_host_lookup, of_resolve, refused_literal};
+use crate::context::now;
 use crate::delivery::outcome::Fate;
 use crate::delivery::plan::{self, Exchanger, Hop};
 use crate::delivery::resolve::{ResolveError, Resolver};
@@ -116,7 +117,13 @@ impl Attempt<'_> {
         let found = match hop.host.parse() {
             Ok(address) => Ok(vec![address]),
             Err(_) => match self.resolver_of(hop) {
-                Ok(resolver) => resolver.addresses(&hop.host).await,
+                Ok(resolver) => {
+                    let found = resolver.addresses(&hop.host).await;
+                    if found.is_ok() {
+                        self.engine.context.egress.answered(now());
+                    }
+                    found
+                }
                 Err(error) => Err(error),
             },
         };

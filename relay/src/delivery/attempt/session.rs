@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::fault::{forbidden, of_connection};
-use super::{Attempt, login, options};
-use crate::delivery::connection::{self, Connection, Target};
+use super::{Attempt, options};
+use crate::context::now;
+use crate::delivery::connection::{Connection, ConnectionError, Target};
 use crate::delivery::outcome::Remote;
 use crate::delivery::plan::{self, Hop, Security};
 use crate::delivery::policy::{Candidate, TlsPolicy};
@@ -23,7 +24,13 @@ impl Attempt<'_> {
         open: Vec<usize>,
     ) -> Vec<usize> {
         let config = &self.snapshot.config;
-        let smarthost = hop.smarthost.and_then(|id| config.delivery.smarthost(id));
+        let credentials = match self.credentials(hop.smarthost).await {
+            Ok(credentials) => credentials,
+            Err(fate) => {
+                self.note(&open, &fate);
+                return open;
+            }
+        };
         let remote = Remote {
             host: hop.host.clone(),
             address: SocketAddr::new(address, hop.port),
@@ -40,13 +47,13 @@ impl Attempt<'_> {
             candidate: candidate.clone(),
             policy: policy.clone(),
             tls: self.tls(hop, policy),
-            credentials: smarthost
-                .and_then(|smarthost| smarthost.authentication.as_ref())
-                .and_then(login::by_password),
+            credentials,
             name: config.hostname.clone(),
             timeouts: config.delivery.timeouts.clone(),
         };
-        match connection::open(&target, &self.engine.context.metrics).await {
+        let result = self.open(target, hop.smarthost).await;
+        self.observe(hop, &result);
+        match result {
             Ok(connection) if self.is_loop(hop, address, &connection) => {
                 connection.close().await;
                 self.note(&open, &forbidden(&hop.host));
@@ -67,6 +74,20 @@ impl Attempt<'_> {
                 self.note(&open, &fate);
                 open
             }
+        }
+    }
+
+    /// Keeps an eye on whether the network lets mail out.
+    fn observe(&self, hop: &Hop, result: &Result<Connection, ConnectionError>) {
+        let egress = &self.engine.context.egress;
+        match (result, hop.smarthost) {
+            (Err(ConnectionError::ConnectTimeout(_)), None) => egress.timed_out(&hop.host, now()),
+            (Err(ConnectionError::ConnectTimeout(_)), Some(_)) => {}
+            // A refusal comes from the host; that there is no way comes from the own network.
+            (Err(ConnectionError::Connect(error)), _)
+                if error.kind() != std::io::ErrorKind::ConnectionRefused => {}
+            (_, None) => egress.reached(),
+            (_, Some(_)) => egress.answered(now()),
         }
     }
 

@@ -19,6 +19,8 @@ use crate::suppression::{self, Cause, Entry, Mark, Source};
 
 /// What is said of a late recipient whose last attempt was another one.
 const UNKNOWN: EnhancedCode = EnhancedCode::new(4, 0, 0);
+/// No answer from the host (RFC 3463 section 3.5).
+const NO_ANSWER: EnhancedCode = EnhancedCode::new(4, 4, 1);
 /// Delivery takes longer than its sender allowed for (RFC 2852 section 4.1).
 const DELAYED: EnhancedCode = EnhancedCode::new(4, 4, 7);
 
@@ -41,6 +43,11 @@ impl Engine {
         let decision = retry::decide(retry, work.attempts, life, now, fastrand::f64());
         let mut retry_at = match decision {
             Decision::At(at) => at,
+            // The network is at fault, and nobody's patience with a receiver is at stake.
+            Decision::Expired if self.is_held_back(&fates) => {
+                let wait = u64::try_from(retry.maximum.get().as_millis()).unwrap_or(u64::MAX);
+                Timestamp(now.0.saturating_add(wait))
+            }
             Decision::Expired => {
                 give_up(&mut fates, Fate::expire);
                 now
@@ -147,6 +154,13 @@ impl Engine {
                 Some((index, fate))
             })
             .collect()
+    }
+
+    /// Whether nothing but a blocked port keeps mail from being delivered.
+    fn is_held_back(&self, fates: &[Fate]) -> bool {
+        let deferred = fates.iter().filter(|fate| fate.kind == Kind::Deferred);
+        let mut deferred = deferred.map(|fate| fate.status == NO_ANSWER);
+        self.context.egress.blocked_since().is_some() && deferred.all(|silent| silent)
     }
 
     /// The report about the recipients that failed, those that are late, and those that its sender

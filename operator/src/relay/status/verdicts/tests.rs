@@ -108,8 +108,10 @@ impl Row {
         }
         let words: Vec<String> = verdicts
             .iter()
-            // On its own below: nothing depends on it.
-            .filter(|verdict| verdict.kind != types::ISSUERS_READY)
+            // On their own below: nothing depends on them.
+            .filter(|verdict| {
+                ![types::ISSUERS_READY, types::EGRESS_HEALTHY].contains(&verdict.kind)
+            })
             .map(|verdict| {
                 format!(
                     "{}{}",
@@ -303,4 +305,66 @@ fn issuers_whose_keys_cannot_be_had_are_named_and_harm_nothing_else() {
     assert_eq!((holds, reason), (false, reason::ISSUER_UNAVAILABLE));
     assert!(message.contains("kubernetes: 403 Forbidden"), "{message}");
     assert!(verdict_of(&relay, types::READY).0);
+}
+
+#[test]
+fn what_is_in_the_way_of_outgoing_mail_is_told_with_the_remedy_and_takes_nothing_from_ready() {
+    let time = || {
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            jiff::Timestamp::UNIX_EPOCH,
+        ))
+    };
+    let token = |error: Option<&str>| operator_api::SmarthostToken {
+        smarthost: "smtp.test".into(),
+        expires_at: None,
+        error: error.map(str::to_owned),
+    };
+    let healthy = || shard(ShardPhase::Running, true, true, None);
+    let rows = [
+        (healthy(), "Healthy", "nothing is known"),
+        (
+            ShardStatus {
+                tokens: vec![token(None)],
+                ..healthy()
+            },
+            "Healthy",
+            "nothing is known",
+        ),
+        (
+            ShardStatus {
+                tokens: vec![token(None), token(Some("invalid_grant"))],
+                ..healthy()
+            },
+            "TokenUnavailable",
+            "outbox-0 has no access token for smarthost smtp.test, and its mail is kept: invalid_grant",
+        ),
+        (
+            ShardStatus {
+                blocked_since: time(),
+                tokens: vec![token(Some("invalid_grant"))],
+                ..healthy()
+            },
+            "PortBlocked",
+            "no MX host answers outbox-0 although others do",
+        ),
+    ];
+    for (shard, reason, message) in rows {
+        let found = found(json!({}), true);
+        let verdicts = all(&Seen {
+            found: &found,
+            refused: None,
+            tls: &Tls::Issued { not_after: None },
+            shards: &[shard],
+            draining: &[],
+            refused_claims: &[],
+            was_ready: false,
+            now: NOW,
+        });
+        let of = |kind| verdicts.iter().find(|one| one.kind == kind).unwrap();
+        let egress = of(types::EGRESS_HEALTHY);
+        assert_eq!(egress.reason, reason);
+        assert!(egress.message.starts_with(message), "{}", egress.message);
+        assert_eq!(egress.holds(), reason == "Healthy");
+        assert!(of(types::READY).holds());
+    }
 }

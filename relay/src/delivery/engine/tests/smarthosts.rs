@@ -1,10 +1,14 @@
 //! Mail that goes to one server, whatever its domain.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::delivery::testing::peer::Tls as PeerTls;
 use crate::delivery::testing::tls_server;
+use crate::delivery::token::tests::{self as token, Endpoint};
 
 /// A server that takes mail under TLS after a password, which is right while `accepts` says so.
 async fn smarthost(tls: Arc<rustls::ServerConfig>, accepts: Arc<AtomicBool>) -> Peer {
@@ -134,5 +138,95 @@ async fn b23_mail_exchangers_get_the_null_sender_whatever_is_set_for_smarthosts(
     let (relay, peer) = relay_and_peer(says("RCPT TO:<gone", "550 5.1.1 no"), settings).await;
     relay.finish(SENDER, &["gone@[127.0.0.1]"]).await;
     assert_eq!(peer.received(1).await[0].mail, "MAIL FROM:<>");
+    relay.stop().await;
+}
+
+const NEXT: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n\
+    {\"access_token\":\"tok2\",\"expires_in\":3600}";
+const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n\
+    {\"error\":\"invalid_grant\",\"error_description\":\"expired\"}";
+
+/// A relay whose smarthost takes the access token `accepted` names, which `endpoint` gives out.
+async fn relay_with_tokens(endpoint: &Endpoint, accepted: Arc<AtomicUsize>) -> (Relay, Peer) {
+    let (tls, pem) = tls_server(&["localhost"]);
+    let peer = Peer::start(Behaviour {
+        offers: "250-AUTH PLAIN XOAUTH2\r\n",
+        tls: PeerTls::Yes(tls),
+        rule: Box::new(move |_, line| {
+            let number = accepted.load(Ordering::SeqCst);
+            let good = format!("user=agent\u{1}auth=Bearer tok{number}\u{1}\u{1}");
+            let good = format!("AUTH XOAUTH2 {}", STANDARD.encode(good));
+            match line {
+                _ if line == good => Some(Answer::Say("235 2.7.0 ok")),
+                // RFC 7628 section 3.2.3: why, and then the refusal.
+                _ if line.starts_with("AUTH ") => Some(Answer::Say("334 eyJzdGF0dXMiOiI0MDEifQ==")),
+                "" => Some(Answer::Say("535 5.7.8 not accepted")),
+                _ => None,
+            }
+        }),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("ca.pem"), pem).unwrap();
+    std::fs::write(directory.path().join("tokens.pem"), &endpoint.pem).unwrap();
+    let smarthosts = format!(
+        "messagesPerConnection: 1, smarthosts: [{{host: localhost, port: {}, \
+         certificateAuthorities: ca.pem, authentication: {{username: agent, oauth2: {{\
+         tokenUrl: '{}', clientId: c, refreshToken: r1, scope: mail, \
+         certificateAuthorities: tokens.pem}}}}}}]",
+        peer.port(),
+        endpoint.url
+    );
+    let file = directory.path().join("relay.yaml");
+    std::fs::write(&file, configuration(25, None, &smarthosts)).unwrap();
+    let relay = Relay::start(&configuration(25, None, ""));
+    let snapshot = Snapshot::load(&file, None).unwrap();
+    relay.context.snapshot.store(Arc::new(snapshot));
+    (relay, peer)
+}
+
+#[tokio::test]
+async fn an_access_token_is_kept_and_one_that_the_server_refuses_is_replaced_once() {
+    let endpoint = token::endpoint(&[token::GOOD, NEXT]).await;
+    let accepted = Arc::new(AtomicUsize::new(1));
+    let (relay, peer) = relay_with_tokens(&endpoint, accepted.clone()).await;
+    for _ in 0..2 {
+        relay.finish(None, &["a@one.example"]).await;
+    }
+    assert_eq!(endpoint.count.load(Ordering::SeqCst), 1);
+    let status = || {
+        let config = relay.context.snapshot.load_full();
+        relay.context.egress.tokens.status(&config.config).remove(0)
+    };
+    assert_eq!(status().smarthost, "localhost");
+    assert!(status().expires_at.unwrap() > now().0 / 1000 + 3000);
+
+    accepted.store(2, Ordering::SeqCst);
+    relay.context.egress.tokens.age();
+    let before = peer.connections();
+    relay.finish(None, &["a@one.example"]).await;
+    assert_eq!(peer.messages().len(), 3);
+    assert_eq!(peer.connections(), before + 2);
+    assert_eq!(endpoint.count.load(Ordering::SeqCst), 2);
+
+    // The newest one is refused too: it waits, and the endpoint is left alone.
+    accepted.store(3, Ordering::SeqCst);
+    assert_eq!(relay.defer(None, &["a@one.example"]).await, 1);
+    assert_eq!(endpoint.count.load(Ordering::SeqCst), 2);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_refuses_makes_mail_wait_and_shows_in_the_status() {
+    let endpoint = token::endpoint(&[REFUSED]).await;
+    let (relay, peer) = relay_with_tokens(&endpoint, Arc::default()).await;
+    assert_eq!(relay.defer(SENDER, &["a@one.example"]).await, 1);
+    assert_eq!(peer.connections(), 0);
+    let config = relay.context.snapshot.load_full();
+    let status = relay.context.egress.tokens.status(&config.config).remove(0);
+    assert_eq!(
+        status.error.as_deref(),
+        Some("the token endpoint refuses: invalid_grant (expired)")
+    );
     relay.stop().await;
 }
