@@ -139,9 +139,13 @@ fn log_format(variables: Variables<'_>, terminal: bool) -> Result<Format, Teleme
     }
 }
 
+/// What is logged unless `RUST_LOG` says otherwise. The resolver warns of each answer that DNSSEC refuses with
+/// the whole of it, which strangers write; what it means for a message is in the relay's own lines.
+const LEVELS: &str = "info,hickory_net=error,hickory_resolver=error";
+
 fn filter(variables: Variables<'_>) -> Result<EnvFilter, TelemetryError> {
     let text = variables("RUST_LOG").filter(|text| !text.is_empty());
-    EnvFilter::try_new(text.as_deref().unwrap_or("info"))
+    EnvFilter::try_new(text.as_deref().unwrap_or(LEVELS))
         .map_err(|error| TelemetryError::Filter(error.to_string()))
 }
 

@@ -248,3 +248,6 @@ fn context(field: &str, fault: &rustls::Error) -> TlsError {
         fault: fault.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

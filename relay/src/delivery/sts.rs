@@ -15,17 +15,18 @@ mod text;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::resolve::Resolver;
 use crate::context::now;
 use crate::metrics::Metrics;
-pub(super) use fetch::Way;
+pub(super) use fetch::{LIMIT, Way};
 pub(super) use store::Entry;
 use store::Store;
 pub(super) use text::{Mode, Policy};

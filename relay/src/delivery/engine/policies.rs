@@ -27,6 +27,7 @@ impl Engine {
             tls: Arc::clone(&self.tls.web(snapshot.web.as_ref()).https),
             port: config.delivery.mta_sts.port,
             permitted: &config.delivery.permitted_networks,
+            limit: sts::LIMIT,
         })
     }
 

@@ -28,6 +28,7 @@ use hickory_resolver::{
 };
 use moka::sync::Cache;
 use relay_config::{Dns, Dnssec};
+use tokio::time::timeout;
 
 use super::{name_server, set_options};
 use crate::metrics::Metrics;
@@ -39,6 +40,9 @@ const DENIALS: u64 = 10_000;
 const TOP_LEVELS: u64 = 1_000;
 /// How long what the root says of a top-level domain is kept.
 const TOP_LEVEL_TIME: Duration = Duration::from_mins(10);
+/// Time for an answer with all that it takes to validate it, in that of one query: a hostile zone could
+/// make the chain long and each of its links slow.
+const QUERIES: u32 = 8;
 /// Bounds on the time for which a denial is kept.
 const DENIAL_TIMES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
@@ -72,6 +76,8 @@ impl Judged {
 pub(super) struct Backend {
     plain: TokioResolver,
     judge: Judge,
+    /// For a validated answer.
+    limit: Duration,
     denials: Cache<(Name, RecordType), (NetError, Instant)>,
     top_levels: Cache<Name, bool>,
 }
@@ -127,6 +133,7 @@ impl Backend {
         Ok(Self {
             plain: build(None)?,
             judge,
+            limit: dns.timeout.get() * QUERIES,
             denials: Cache::new(DENIALS),
             top_levels: Cache::builder()
                 .max_capacity(TOP_LEVELS)
@@ -178,7 +185,8 @@ impl Backend {
         {
             return Err(denial);
         }
-        let error = match resolver.lookup(name.clone(), kind).await {
+        let answer = timeout(self.limit, resolver.lookup(name.clone(), kind)).await;
+        let error = match answer.unwrap_or(Err(NetError::Timeout)) {
             Ok(lookup) => {
                 return Ok(Judged {
                     lookup,
@@ -213,7 +221,8 @@ impl Backend {
         if let Some(known) = self.top_levels.get(&top) {
             return known;
         }
-        match resolver.lookup(top.clone(), RecordType::DS).await {
+        let answer = timeout(self.limit, resolver.lookup(top.clone(), RecordType::DS)).await;
+        match answer.unwrap_or(Err(NetError::Timeout)) {
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
                 let private = none.response_code == ResponseCode::NXDomain;
                 self.top_levels.insert(top, private);

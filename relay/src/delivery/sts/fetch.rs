@@ -30,8 +30,8 @@ use crate::delivery::resolve::{ResolveError, Resolver};
 const LARGEST: usize = 64 * 1024;
 /// Octets of the answer's header.
 const HEADER: usize = 16 * 1024;
-/// Time for everything; RFC 8461 section 3.3 gives a minute.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Time for one fetch by default; RFC 8461 section 3.3 gives a minute.
+pub(in crate::delivery) const LIMIT: Duration = Duration::from_secs(30);
 /// Time for one address.
 const CONNECT: Duration = Duration::from_secs(8);
 /// Addresses of the host that are tried.
@@ -43,6 +43,8 @@ pub(in crate::delivery) struct Way<'a> {
     pub(in crate::delivery) tls: Arc<ClientConfig>,
     pub(in crate::delivery) port: u16,
     pub(in crate::delivery) permitted: &'a [Cidr],
+    /// Time for one fetch.
+    pub(in crate::delivery) limit: Duration,
 }
 
 /// Why a policy cannot be had.
@@ -64,8 +66,8 @@ pub(super) enum FetchError {
     ContentType,
     #[error("it has more than {LARGEST} octets, or ends early")]
     Body,
-    #[error("its host took longer than {}s", LIMIT.as_secs())]
-    Timeout,
+    #[error("its host took longer than {} ms", .0.as_millis())]
+    Timeout(Duration),
 }
 
 impl FetchError {
@@ -80,15 +82,15 @@ impl FetchError {
             Self::Status(_) => "status",
             Self::ContentType => "content_type",
             Self::Body => "body",
-            Self::Timeout => "timeout",
+            Self::Timeout(_) => "timeout",
         }
     }
 }
 
 /// The text of the policy of `domain`.
 pub(super) async fn fetch(way: &Way<'_>, domain: &str) -> Result<Bytes, FetchError> {
-    let result = timeout(LIMIT, fetch_unlimited(way, domain)).await;
-    result.unwrap_or(Err(FetchError::Timeout))
+    let result = timeout(way.limit, fetch_unlimited(way, domain)).await;
+    result.unwrap_or(Err(FetchError::Timeout(way.limit)))
 }
 
 async fn fetch_unlimited(way: &Way<'_>, domain: &str) -> Result<Bytes, FetchError> {

@@ -23,6 +23,7 @@ struct World {
     client: tls::Web,
     dns: Server,
     permitted: Vec<Cidr>,
+    limit: Duration,
 }
 
 impl World {
@@ -35,6 +36,7 @@ impl World {
             client: tls::Web::new(roots).unwrap(),
             dns: Server::start(NAMES).await,
             permitted: vec!["127.0.0.0/8".parse().unwrap()],
+            limit: LIMIT,
         }
     }
 
@@ -48,6 +50,7 @@ impl World {
             tls: self.client.https.clone(),
             port: self.web.address.port(),
             permitted: &self.permitted,
+            limit: self.limit,
         }
     }
 
@@ -144,6 +147,25 @@ async fn a_policy_that_cannot_be_had_is_none_and_is_not_asked_for_again_at_once(
         world.web.say(web::policy(ENFORCE));
         assert_eq!(mode(&sts, &world).await, None, "{answer:.80}");
         assert_eq!(world.web.requests(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_host_that_does_not_end_its_answer_costs_a_bounded_time() {
+    let endless = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+    for answer in [
+        "",
+        "HTTP/1.1 200",
+        endless,
+        &format!("{endless}Content-Length: 99\r\n\r\nx: y"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut world = World::good(answer.to_owned()).await;
+        world.limit = Duration::from_millis(300);
+        let sts = sts(directory.path());
+        let error = fetch::fetch(&world.way(), "a.test").await.unwrap_err();
+        assert_eq!(error.label(), "timeout", "{answer:?}");
+        assert_eq!(mode(&sts, &world).await, None);
     }
 }
 

@@ -385,6 +385,28 @@ async fn m17_of_two_domains_on_one_host_only_the_one_with_a_policy_is_held_to_it
 }
 
 #[tokio::test]
+async fn m17_an_open_connection_is_left_when_its_domain_has_got_a_policy_that_it_does_not_fit() {
+    let names = with_host(STS);
+    let setting = Setting {
+        policy: "HTTP/1.1 503 later\r\nContent-Length: 0\r\n\r\n".into(),
+        delivery: "idleTimeout: 1h",
+        ..Setting::new(&names, own().tls)
+    };
+    let world = setting.start().await;
+    assert_eq!(world.sends("a.test").await, Some(true));
+    world.policies.say(policy("enforce", "mx.test"));
+    assert_eq!(world.sends("a.test").await, Some(true));
+    assert_eq!(world.first.connections(), 1);
+    // Time for another look at the policy, and for another fetch.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(6)).await;
+    tokio::time::resume();
+    assert_eq!(world.sends("a.test").await, None);
+    assert_eq!(world.first.lines(0).last().unwrap(), "QUIT");
+    world.relay.stop().await;
+}
+
+#[tokio::test]
 async fn an_override_lets_mail_pass_until_its_time_is_over() {
     let (own, other) = (own(), wrong());
     let names = with_host(&[("_PORT._tcp.mx.test", "TLSA", other.as_str())]);
