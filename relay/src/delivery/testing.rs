@@ -127,14 +127,12 @@ impl Relay {
         tokio::time::timeout(PATIENCE, reached).await.unwrap();
     }
 
-    /// Waits until that many messages are queued, or nothing is due any more.
-    pub(super) async fn settled_or(&self, count: u64) {
+    /// Waits until that many attempts have ended since the start.
+    pub(super) async fn attempted(&self, count: u64) {
         let reached = async {
             loop {
                 let changed = self.context.queue.changed();
-                let queue = &self.context.queue;
-                let later = queue.next_due().is_some_and(|due| due > now());
-                if later || queue.status().0 == count {
+                if self.context.queue.counters().settled >= count {
                     return;
                 }
                 changed.await;

@@ -129,6 +129,9 @@ async fn a_policy_that_cannot_be_had_is_none_and_is_not_asked_for_again_at_once(
     let answers = [
         header("301 Moved\r\nLocation: https://mta-sts.a.test/elsewhere"),
         header("404 Not Found"),
+        web::policy(ENFORCE).replace("200 OK", "404 Not Found"),
+        web::policy(ENFORCE).replace("200 OK", "302 Found"),
+        web::policy(ENFORCE).replace("200 OK", "203 Changed"),
         header("500 Internal Server Error"),
         typed("text/html"),
         typed("text/plainly"),
