@@ -34,6 +34,18 @@ impl Authority {
         parameters.signed_by(key, &self.0).unwrap()
     }
 
+    /// The authority's own certificate.
+    #[cfg(feature = "peers")]
+    pub(crate) fn certificate(&self) -> &rcgen::Certificate {
+        self.0.as_ref()
+    }
+
+    /// The authority's own key.
+    #[cfg(feature = "peers")]
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.0.key()
+    }
+
     /// A certificate for servers called `name` and for clients.
     pub(crate) fn leaf(&self, name: &str) -> Leaf {
         let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();

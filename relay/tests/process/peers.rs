@@ -5,6 +5,8 @@
 
 #[path = "peers/certificates.rs"]
 mod certificates;
+#[path = "peers/dane.rs"]
+mod dane;
 #[path = "peers/draft.rs"]
 mod draft;
 #[path = "peers/plain.rs"]

@@ -12,6 +12,9 @@ use crate::clients::Place;
 pub struct Finding {
     /// How the connection is encrypted; `None` when there is no session at the wanted level.
     pub trust: Option<Trust>,
+    /// Whether it found TLSA records of the usages 2 or 3 that are signed: at the level `dane` Postfix
+    /// then sends only to a host that is [`Trust::Verified`].
+    pub demands_dane: bool,
     /// Everything it said.
     pub said: String,
 }
@@ -38,9 +41,12 @@ pub async fn ask(
     names: &[&str],
     authorities: Option<&Path>,
 ) -> anyhow::Result<Finding> {
-    let mut run = Place::validating(resolver)?
-        .run("/usr/sbin/posttls-finger")
-        .args(["-c", "-L", "summary,verbose", "-l", level]);
+    // The file that it holds has to be there until the end.
+    let place = Place::validating(resolver)?;
+    let mut run =
+        place
+            .run("/usr/sbin/posttls-finger")
+            .args(["-c", "-L", "summary,verbose", "-l", level]);
     if let Some(file) = authorities {
         run = run.arg("-F").arg(file);
     }
@@ -53,6 +59,10 @@ pub async fn ask(
     let said = finished.said();
     Ok(Finding {
         trust: trust(&said),
+        demands_dane: said.lines().any(|line| {
+            line.contains("DNSSEC-signed TLSA record: ")
+                && (line.contains(": 2 ") || line.contains(": 3 "))
+        }),
         said,
     })
 }

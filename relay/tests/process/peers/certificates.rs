@@ -1,6 +1,12 @@
-//! Certificates that servers show.
+//! Certificates that servers show, and TLSA records that match them.
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, PKCS_RSA_SHA256, date_time_ymd};
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{Algorithm, SHA256, SHA512, digest};
+use rcgen::{
+    Certificate, CertificateParams, ExtendedKeyUsagePurpose, KeyPair, PKCS_RSA_SHA256,
+    PublicKeyData, date_time_ymd,
+};
 
 use crate::authority::Authority;
 
@@ -10,6 +16,23 @@ pub(super) struct Shown {
     pub(super) chain: String,
     /// PEM.
     pub(super) key: String,
+    own: Pin,
+    authority: Pin,
+}
+
+/// What a TLSA record can hold of a certificate.
+struct Pin {
+    certificate: Vec<u8>,
+    public_key: Vec<u8>,
+}
+
+impl Pin {
+    fn new(certificate: &Certificate, key: &KeyPair) -> Self {
+        Self {
+            certificate: certificate.der().to_vec(),
+            public_key: key.subject_public_key_info(),
+        }
+    }
 }
 
 /// How a certificate differs from a good one.
@@ -46,6 +69,32 @@ impl Shown {
         Self {
             chain: certificate.pem() + &authority.pem(),
             key: key.serialize_pem(),
+            own: Pin::new(&certificate, &key),
+            authority: Pin::new(authority.certificate(), authority.key()),
         }
+    }
+
+    /// TLSA data that matches: of the authority's certificate for the usages 0 and 2, of the server's
+    /// own for 1 and 3.
+    pub(super) fn tlsa(&self, usage: u8, selector: u8, matching: u8) -> String {
+        let pin = match usage {
+            0 | 2 => &self.authority,
+            _ => &self.own,
+        };
+        let data = match selector {
+            0 => &pin.certificate,
+            _ => &pin.public_key,
+        };
+        let hash = |algorithm: &'static Algorithm| digest(algorithm, data).as_ref().to_vec();
+        let data = match matching {
+            0 => data.clone(),
+            1 => hash(&SHA256),
+            _ => hash(&SHA512),
+        };
+        let mut text = format!("{usage} {selector} {matching} ");
+        for byte in data {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text
     }
 }

@@ -170,7 +170,7 @@ pub(super) fn message(to: &str, name: &str) -> String {
 }
 
 /// The line by which a message of [`message`], or a report about it, is found.
-fn line(name: &str) -> String {
+pub(super) fn line(name: &str) -> String {
     format!("Message-ID: <{name}@shop.example>")
 }
 
@@ -209,7 +209,7 @@ fn assert_outcome(outcome: &Value, code: Option<u16>, enhanced: &str, words: &st
 }
 
 /// Submits a message for one recipient.
-fn send(running: &Running, recipient: &str, name: &str) -> String {
+pub(super) fn send(running: &Running, recipient: &str, name: &str) -> String {
     running.submit(&[recipient], &message(recipient, name))
 }
 

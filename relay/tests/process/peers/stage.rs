@@ -50,9 +50,14 @@ impl Stage {
         let mut draft = Draft::new(&[
             ("plain.example", Signing::Unsigned),
             ("shop.example", Signing::Unsigned),
+            ("signed.example", Signing::Signed),
+            ("forged.example", Signing::ForgedTlsa),
+            ("silent.example", Signing::WithoutDenial),
+            ("stale.example", Signing::Expired),
         ]);
         let authority = Authority::new();
         super::plain::draft(&mut draft, &authority);
+        super::dane::draft(&mut draft, &authority);
         let dkim = dkim(&mut draft);
         draft.alias(Who::Postfix, "shop.example", "mx.postfix.plain.example");
         let (authoritative, resolver) = (draft.address(), draft.address());
@@ -90,8 +95,28 @@ impl Stage {
     /// A relay that delivers by MX and asks the stage's resolver; `configure` changes the `delivery`
     /// part of its configuration.
     pub(super) fn relay(&self, configure: impl FnOnce(&mut Value)) -> Running {
+        self.relay_with(json!({"dnssec": "Disabled"}), configure)
+    }
+
+    /// A relay that validates DNS answers itself, from the key of the stage's root zone.
+    pub(super) fn validating_relay(&self) -> Running {
+        let anchors = std::fs::read_to_string(self.names.trust_anchor()).unwrap();
+        let anchors: Vec<&str> = anchors.lines().collect();
+        self.relay_with(
+            json!({"dnssec": "Validate", "trustAnchors": anchors}),
+            |_| {},
+        )
+    }
+
+    /// A relay that believes the stage's resolver.
+    pub(super) fn trusting_relay(&self) -> Running {
+        self.relay_with(json!({"dnssec": "TrustResolver"}), |_| {})
+    }
+
+    fn relay_with(&self, dns: Value, configure: impl FnOnce(&mut Value)) -> Running {
         let mut setup = Setup::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-        setup.config["dns"] = json!({"servers": [SocketAddr::from((self.names.resolver(), 53))]});
+        setup.config["dns"] = dns;
+        setup.config["dns"]["servers"] = json!([SocketAddr::from((self.names.resolver(), 53))]);
         setup.config["domains"][0]["dkim"] = self.dkim.clone();
         setup.config["delivery"] = json!({
             "permittedNetworks": ["127.0.0.0/8"],
