@@ -90,6 +90,11 @@ submission-bench: ## Authenticated submission over TLS: rate, latency, memory
 	@tests/prerequisites build
 	tests/bench/submission
 
+.PHONY: delivery-bench
+delivery-bench: ## Delivery to one, to many, and to many destinations of which a third are dead
+	@tests/prerequisites build
+	tests/bench/delivery
+
 .PHONY: fuzz
 fuzz: ## Ten minutes for each fuzz target
 	@tests/prerequisites build fuzz

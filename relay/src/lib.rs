@@ -11,6 +11,7 @@ mod cli;
 mod context;
 mod conversion;
 mod delivery;
+mod descriptors;
 mod dkim;
 mod edit;
 mod fields;

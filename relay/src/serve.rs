@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::suppression::{SuppressionError, Suppressions};
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::{delivery, http, listener, reload};
+use crate::{delivery, descriptors, http, listener, reload};
 
 /// Content of accepted messages kept in memory for the first attempt, in octets.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -94,6 +94,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ServeError> {
 
 async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
     let mut stop = StopSignals::new()?;
+    let files = descriptors::raise();
     let snapshot = Snapshot::load(path, None)?;
     reload::warn_of_expiry(&snapshot, now());
     tracing::info!(
@@ -102,6 +103,7 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         hash = %snapshot.hash,
         domains = snapshot.domains.len(),
         credentials = snapshot.credentials.len(),
+        files,
         "starting"
     );
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));

@@ -296,6 +296,18 @@ impl Index {
         self.begin(next)
     }
 
+    /// As [`crate::Queue::readmit`].
+    pub(crate) fn readmit(&mut self, destination: &Destination) {
+        if let Some(key) = self.schedule.key(destination) {
+            self.schedule.readmit(key);
+        }
+    }
+
+    /// As [`crate::Queue::readmit_all`].
+    pub(crate) fn readmit_all(&mut self) {
+        self.schedule.readmit_all();
+    }
+
     fn begin(&mut self, next: Next) -> Option<Taken> {
         let entry = self.entries.get_mut(next.ticket.slot)?;
         let unit = entry.units.get_mut(next.ticket.unit as usize)?;

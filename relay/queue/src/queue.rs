@@ -173,8 +173,8 @@ impl Queue {
     }
 
     /// Takes the next due work whose destination `admit` lets through. Work of one destination
-    /// comes oldest due first; destinations take turns, and a destination that `admit` refuses is
-    /// asked once per call, however much waits for it. `admit` must not call the queue. Gives
+    /// comes oldest due first; destinations take turns. A destination that `admit` refuses is not
+    /// asked again before [`Self::readmit`]. `admit` must not call the queue. Gives
     /// nothing when the queue has failed or is closed, or while more than a thousand settles wait
     /// for room on a full disk: no outcome could be recorded. The envelope of a message that is no
     /// longer cached is read from the disk, in the caller's thread.
@@ -192,6 +192,16 @@ impl Queue {
         self.shared.take_for(now, destination)
     }
 
+    /// Lets [`Self::take`] ask about a destination again that was refused: it might be admitted now.
+    pub fn readmit(&self, destination: &Destination) {
+        self.shared.state.lock().index.readmit(destination);
+    }
+
+    /// The same for all destinations.
+    pub fn readmit_all(&self) {
+        self.shared.state.lock().index.readmit_all();
+    }
+
     /// When the next waiting (not taken) work is due; `None` when nothing waits, or when
     /// [`Self::take`] gives nothing for now. In the past when due work waits that `take` was not
     /// let through to.
@@ -202,8 +212,8 @@ impl Queue {
         self.shared.state.lock().index.next_due()
     }
 
-    /// When work becomes due for a destination that has none at `now`: how long to sleep after
-    /// [`Self::take`] gave nothing, since what is due already was refused by `admit`.
+    /// When work becomes due for a destination that has none at `now` and was not refused by `admit`:
+    /// how long to sleep after [`Self::take`] gave nothing.
     pub fn next_due_after(&self, now: Timestamp) -> Option<Timestamp> {
         if self.shared.holds_back() {
             return None;

@@ -5,6 +5,9 @@
 //! costs the destinations that it asks and the logarithm of one destination's work, and a million
 //! messages for one dead destination cost the others nothing.
 //!
+//! A destination that the caller refuses is parked: it is not asked again before the caller says so.
+//! So ten thousand destinations that have all their connections cost nothing either.
+//!
 //! Within a destination the due work of the highest priority goes first (RFC 6710), and of equals
 //! the longest due; between destinations priority means nothing, so that nobody's urgent mail holds
 //! up mail that goes elsewhere.
@@ -42,10 +45,20 @@ struct Line {
     users: u32,
     /// Highest priority first; nearly always one.
     lanes: Vec<Lane>,
-    /// Whether it stands in the ring. A member whose work went by `take_for` stays until its turn.
-    in_ring: bool,
+    place: Place,
     /// Its entry in `due`.
     listed: Option<Timestamp>,
+}
+
+/// Where a destination stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Among those whose work is due later.
+    Waiting,
+    /// In the ring. A member whose work went by `take_for` stays until its turn.
+    Ring,
+    /// Aside, until the caller admits it again.
+    Parked,
 }
 
 /// Work of one priority.
@@ -98,6 +111,8 @@ pub(crate) struct Schedule {
     ready: BTreeSet<(Timestamp, DestinationKey)>,
     /// Destinations with work that do not.
     waiting: BTreeSet<(Timestamp, DestinationKey)>,
+    /// Destinations with work that were refused.
+    parked: BTreeSet<(Timestamp, DestinationKey)>,
 }
 
 impl Schedule {
@@ -113,7 +128,7 @@ impl Schedule {
             name: name.clone(),
             users: 1,
             lanes: Vec::new(),
-            in_ring: false,
+            place: Place::Waiting,
             listed: None,
         };
         let key = if let Some(key) = self.free.pop() {
@@ -137,7 +152,7 @@ impl Schedule {
         }
         line.lanes.clear();
         self.list(key);
-        if self.line(key).is_some_and(|line| line.in_ring) {
+        if self.line(key).is_some_and(|line| line.place == Place::Ring) {
             // Its turn comes and removes it; the key must not be reused before.
             return;
         }
@@ -171,8 +186,8 @@ impl Schedule {
         }
     }
 
-    /// The next due work of a destination that `admit` lets through, destinations taking turns.
-    /// `valid` says whether a ticket still stands for waiting work; others are dropped.
+    /// The next due work of a destination that `admit` lets through, destinations taking turns; one
+    /// that is refused is parked until [`Self::readmit`]. `valid` says whether a ticket still stands for waiting work; others are dropped.
     pub(crate) fn take(
         &mut self,
         now: Timestamp,
@@ -185,13 +200,34 @@ impl Schedule {
             if !self.settle_turn(key, now, valid) {
                 continue;
             }
-            self.ring.push_back(key);
-            let admitted = self.name(key).is_some_and(&mut *admit);
-            if admitted {
+            if self.name(key).is_some_and(&mut *admit) {
+                self.ring.push_back(key);
                 return self.pop(now, key);
             }
+            self.stand(key, Place::Parked);
         }
         None
+    }
+
+    /// Lets a destination take its turns again that was refused.
+    pub(crate) fn readmit(&mut self, key: DestinationKey) {
+        if self
+            .line(key)
+            .is_some_and(|line| line.place == Place::Parked)
+        {
+            self.stand(key, Place::Waiting);
+        }
+    }
+
+    /// The same for all.
+    pub(crate) fn readmit_all(&mut self) {
+        for (_, key) in std::mem::take(&mut self.parked) {
+            if let Some(line) = self.line(key) {
+                line.listed = None;
+                line.place = Place::Waiting;
+                self.list(key);
+            }
+        }
     }
 
     /// The next due work of one destination.
@@ -212,16 +248,14 @@ impl Schedule {
 
     /// When the next waiting work is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        let ready = self.ready.first();
-        let waiting = self.waiting.first();
-        [ready, waiting]
+        [&self.ready, &self.waiting, &self.parked]
             .into_iter()
-            .flatten()
+            .filter_map(BTreeSet::first)
             .map(|(due, _)| *due)
             .min()
     }
 
-    /// The earliest due time of destinations that have no due work at `now`.
+    /// The earliest due time of destinations that have no due work at `now` and are not parked.
     pub(crate) fn next_due_after(&mut self, now: Timestamp) -> Option<Timestamp> {
         self.promote(now);
         // A ring member whose due work went by `take_for` waits like the others.
@@ -251,16 +285,19 @@ impl Schedule {
         if line.earliest().is_some_and(|due| due <= now) {
             return true;
         }
-        self.unlist(key);
-        if let Some(line) = self.line(key) {
-            line.in_ring = false;
-            let unused = line.users == 0;
-            self.list(key);
-            if unused {
-                self.forget(key);
-            }
+        self.stand(key, Place::Waiting);
+        if self.line(key).is_some_and(|line| line.users == 0) {
+            self.forget(key);
         }
         false
+    }
+
+    fn stand(&mut self, key: DestinationKey, place: Place) {
+        self.unlist(key);
+        if let Some(line) = self.line(key) {
+            line.place = place;
+        }
+        self.list(key);
     }
 
     fn drop_invalid(&mut self, key: DestinationKey, valid: &mut dyn FnMut(&Next) -> bool) {
@@ -300,12 +337,8 @@ impl Schedule {
             if due > now {
                 break;
             }
-            self.unlist(key);
-            if let Some(line) = self.line(key) {
-                line.in_ring = true;
-                self.ring.push_back(key);
-            }
-            self.list(key);
+            self.stand(key, Place::Ring);
+            self.ring.push_back(key);
         }
     }
 
@@ -319,27 +352,25 @@ impl Schedule {
         self.unlist(key);
         let Some(line) = self.line(key) else { return };
         line.listed = earliest;
-        let in_ring = line.in_ring;
+        let place = line.place;
         if let Some(due) = earliest {
-            let set = if in_ring {
-                &mut self.ready
-            } else {
-                &mut self.waiting
-            };
-            set.insert((due, key));
+            self.listed_at(place).insert((due, key));
         }
     }
 
     fn unlist(&mut self, key: DestinationKey) {
         let Some(line) = self.line(key) else { return };
-        let in_ring = line.in_ring;
+        let place = line.place;
         if let Some(due) = line.listed.take() {
-            let set = if in_ring {
-                &mut self.ready
-            } else {
-                &mut self.waiting
-            };
-            set.remove(&(due, key));
+            self.listed_at(place).remove(&(due, key));
+        }
+    }
+
+    fn listed_at(&mut self, place: Place) -> &mut BTreeSet<(Timestamp, DestinationKey)> {
+        match place {
+            Place::Waiting => &mut self.waiting,
+            Place::Ring => &mut self.ready,
+            Place::Parked => &mut self.parked,
         }
     }
 

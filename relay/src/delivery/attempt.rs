@@ -14,29 +14,39 @@ mod protection;
 mod session;
 mod transactions;
 
+use std::time::Duration;
+
 use relay_queue::{Destination, Work};
 use relay_smtp::{Address, EnhancedCode};
+use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::engine::Engine;
+use super::engine::{Engine, Loaded, limits};
 use super::outcome::{Fate, Kind};
 use super::policy::Candidate;
 use super::retry::Life;
 use super::route::{Asked, Way};
+use super::slots::Slot;
 use crate::context::now;
 use crate::snapshot::Snapshot;
 
 pub(super) use content::Content;
 
+/// How long messages for a destination are deferred untried after it could not be reached; half of the
+/// first wait between attempts if that is less.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
 /// Addresses tried in one attempt.
 const ADDRESSES: usize = 12;
 
 /// An attempt that runs.
-pub(super) struct Attempt<'a> {
-    engine: &'a Engine,
+pub(super) struct Attempt<'e, 'a> {
+    engine: &'e Engine,
     snapshot: &'a Snapshot,
     work: &'a Work,
-    content: &'a Content,
+    slot: &'a Slot,
+    /// Read when a server is there to take it.
+    loaded: Option<Loaded<'e>>,
     /// The content for servers without `8BITMIME`, or why there is none; made once it is needed.
     seven_bit: Option<Result<Content, convert::Unconvertible>>,
     /// Parallel to the recipients of the work.
@@ -44,41 +54,70 @@ pub(super) struct Attempt<'a> {
     /// Name of the destination of the recipients that are being sent to, by the routes in force. That
     /// of the work may be of routes that no longer are, so that its recipients go different ways.
     destination: Destination,
+    /// Whether one of its servers could be reached.
+    reach: Reach,
     /// Stands ready for the next message.
     connection: Option<Connection>,
 }
 
-impl<'a> Attempt<'a> {
+/// Whether a server could be reached.
+enum Reach {
+    /// None was asked.
+    Unknown,
+    /// None could, for this reason.
+    None(Fate),
+    /// One answered, whatever it said.
+    Some,
+}
+
+/// What an attempt leaves.
+pub(super) struct Ended<'a> {
+    /// One for each recipient.
+    pub(super) fates: Vec<Fate>,
+    /// The content, if it was needed.
+    pub(super) loaded: Option<Loaded<'a>>,
+    /// It can be used again.
+    pub(super) connection: Option<Connection>,
+}
+
+impl<'e, 'a> Attempt<'e, 'a> {
     /// `connection` is one that was used for this destination before.
     pub(super) fn new(
-        engine: &'a Engine,
+        engine: &'e Engine,
         snapshot: &'a Snapshot,
         work: &'a Work,
-        content: &'a Content,
+        slot: &'a Slot,
         connection: Option<Connection>,
     ) -> Self {
         Self {
             engine,
             snapshot,
             work,
-            content,
+            slot,
+            loaded: None,
             seven_bit: None,
             fates: vec![None; work.recipients.len()],
             destination: work.destination.clone(),
+            reach: Reach::Unknown,
             connection,
         }
     }
 
-    /// One fate per recipient, and a connection that can be used again.
-    pub(super) async fn run(mut self) -> (Vec<Fate>, Option<Connection>) {
+    /// Tries the hosts.
+    pub(super) async fn run(mut self) -> Ended<'e> {
         let retry = &self.snapshot.config.delivery.retry;
         if Life::of(&self.work.envelope, retry, true).is_late(now()) {
             let text = "no server was asked any more";
             let fate = Fate::local(Kind::Failed, EnhancedCode::new(5, 4, 7), text).late();
-            return (vec![fate; self.work.recipients.len()], self.connection);
+            return Ended {
+                fates: vec![fate; self.work.recipients.len()],
+                loaded: None,
+                connection: self.connection,
+            };
         }
         for (_, asked, open) in self.groups() {
             self.group(asked, open).await;
+            self.tell_of_destination();
         }
         let fates = self
             .fates
@@ -90,7 +129,47 @@ impl<'a> Attempt<'a> {
                 })
             })
             .collect();
-        (fates, self.connection)
+        Ended {
+            fates,
+            loaded: self.loaded,
+            connection: self.connection,
+        }
+    }
+
+    /// Whether what is learnt is about the destination of the task.
+    fn is_of_slot(&self) -> bool {
+        self.destination == self.work.destination
+    }
+
+    /// What the other messages for the destination should know.
+    fn tell_of_destination(&mut self) {
+        if let Reach::None(fate) = std::mem::replace(&mut self.reach, Reach::Unknown)
+            && self.is_of_slot()
+        {
+            let delivery = &self.snapshot.config.delivery;
+            let hold = (delivery.retry.initial.get() / 2).min(LONGEST_HOLD);
+            let said = &fate.text;
+            let fate = Fate {
+                text: format!("{said}; that was moments ago, and it was not asked again").into(),
+                ..fate
+            };
+            self.slot.hold(fate, Instant::now() + hold);
+        }
+    }
+
+    /// No server was reached, for this reason.
+    fn unreachable(&mut self, fate: &Fate) {
+        if !matches!(self.reach, Reach::Some) {
+            self.reach = Reach::None(fate.clone());
+        }
+    }
+
+    /// A server answered.
+    fn reached(&mut self) {
+        self.reach = Reach::Some;
+        if self.is_of_slot() {
+            self.slot.lives();
+        }
     }
 
     /// Positions of recipients that go the same way.
@@ -126,10 +205,17 @@ impl<'a> Attempt<'a> {
         if open.is_empty() {
             return;
         }
-        let hops = self.hops(asked, &open).await;
+        if self.is_of_slot()
+            && let Some(fate) = self.slot.held(Instant::now())
+        {
+            return self.note(&open, &fate);
+        }
+        let (slot, limits) = (self.slot, limits(self.snapshot));
+        let hops = slot.patiently(limits, self.hops(asked, &open)).await;
         let mut tried = 0;
         for hop in hops {
-            let addresses = match self.addresses(&hop).await {
+            let found = slot.patiently(limits, self.addresses(&hop)).await;
+            let addresses = match found {
                 Ok(addresses) => addresses,
                 Err(fate) => {
                     self.note(&open, &fate);
@@ -142,7 +228,8 @@ impl<'a> Attempt<'a> {
                 port: hop.port,
                 setting: hop.security,
             };
-            let policy = match self.policy(&candidate).await {
+            let policy = slot.patiently(limits, self.policy(&candidate)).await;
+            let policy = match policy {
                 Ok(policy) => policy,
                 Err(fate) => {
                     self.note(&open, &fate);

@@ -83,6 +83,20 @@ pub(super) enum ConnectionError {
     Session(#[from] Failure),
 }
 
+impl ConnectionError {
+    /// Whether nobody was there.
+    pub(super) const fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::Closed
+            | Self::Broken(_)
+            | Self::Silent(_) => true,
+            Self::Tls(_) | Self::TlsTimeout(_) | Self::Session(_) => false,
+        }
+    }
+}
+
 fn show(duration: Duration) -> relay_config::Duration {
     relay_config::Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,9 +2,9 @@
 //!
 //! The loop sleeps until work is due, something was appended or settled, a permit came back, an idle
 //! connection's time is over, or the relay stops; it asks the queue for nothing while no permit is
-//! free. A task holds one permit and at most one connection, and goes on with the next message for
-//! the same destination at once; after `messages_per_connection` it ends, so that destinations take
-//! turns.
+//! free, and asks about a destination that was refused only when something changed for it. A task
+//! holds one permit and at most one connection, and goes on with the next message for the same
+//! destination at once; after `messages_per_connection` it ends, so that destinations take turns.
 
 mod policies;
 mod settle;
@@ -14,22 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use relay_config::ConfigHash;
 use relay_queue::{MessageId, Outcome, Timestamp, Work};
-use relay_smtp::EnhancedCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-use super::attempt::{Attempt, Content};
+use super::attempt::{Attempt, Content, Ended};
 use super::connection::Connection;
-use super::outcome::{Fate, Kind};
 use super::pool::Pool;
 use super::resolve::Resolvers;
 use super::slots::{Limits, Slot, Slots};
 use super::sts::Sts;
 use super::tls::Tls;
 use crate::context::{SharedContext, now};
+use crate::descriptors;
 use crate::snapshot::Snapshot;
 
 /// The longest sleep, since the wall clock, by which work is due, may be set anew.
@@ -66,39 +66,46 @@ pub(super) async fn run(context: SharedContext) {
         sts: Sts::open(context.state.join("mta-sts"), context.metrics.clone()),
         context,
         tls,
-        slots: Arc::default(),
+        slots: Arc::new(Slots::new(descriptors::available())),
         pool: Pool::default(),
         memory: Semaphore::new(CONTENT_KIB as usize),
     });
     let renewing = tokio::spawn(engine.clone().renew_policies());
     let mut tasks = JoinSet::new();
+    let mut hash = engine.context.snapshot.load().hash;
     while !engine.context.shutdown.is_cancelled() {
-        engine.turn(&mut tasks).await;
+        engine.turn(&mut tasks, &mut hash).await;
     }
     engine.stop(tasks).await;
     renewing.abort();
 }
 
 impl Engine {
-    /// Starts what can be started, then sleeps.
-    async fn turn(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+    /// Starts what can be started, then sleeps. `hash` is that of the configuration of the last turn.
+    async fn turn(self: &Arc<Self>, tasks: &mut JoinSet<()>, hash: &mut ConfigHash) {
         while let Some(ended) = tasks.try_join_next() {
             report_panic(ended);
         }
         let snapshot = self.context.snapshot.load_full();
-        let limits = Limits {
-            total: snapshot.config.delivery.connections,
-            per_destination: snapshot.config.delivery.connections_per_destination,
-        };
+        let limits = limits(&snapshot);
         let queue = &self.context.queue;
         let changed = queue.changed();
+        for destination in self.slots.changed() {
+            queue.readmit(&destination);
+        }
+        if std::mem::replace(hash, snapshot.hash) != snapshot.hash {
+            queue.readmit_all();
+        }
         let now = now();
-        while !self.slots.is_full(limits) {
-            let mut admit = |destination: &_| self.slots.admits(destination, limits);
+        while let Some(permit) = self.slots.permit(limits) {
+            let instant = Instant::now();
+            let mut admit = |destination: &_| self.slots.admits(destination, limits, instant);
             let Some(work) = queue.take(now, &mut admit) else {
                 break;
             };
-            let slot = self.slots.take(&work.destination);
+            let Some(slot) = permit.assign(&work.destination) else {
+                break;
+            };
             tasks.spawn(self.clone().work_off(work, slot));
         }
         let full = self.slots.is_full(limits);
@@ -162,7 +169,7 @@ impl Engine {
             }
             let span = trace::span(&work);
             connection = self
-                .deliver(&snapshot, work, connection)
+                .deliver(&snapshot, work, connection, &slot)
                 .instrument(span)
                 .await;
             let limit = snapshot.config.delivery.messages_per_connection;
@@ -201,12 +208,13 @@ impl Engine {
         self.context.shutdown.is_cancelled()
     }
 
-    /// One attempt, from content to settled outcomes.
+    /// One attempt, from its beginning to settled outcomes.
     async fn deliver(
         &self,
         snapshot: &Snapshot,
         work: Work,
         connection: Option<Connection>,
+        slot: &Slot,
     ) -> Option<Connection> {
         let started = Instant::now();
         let guard = Guard {
@@ -216,29 +224,24 @@ impl Engine {
         let Some(work) = guard.work.as_ref() else {
             return connection;
         };
-        let (content, fates, connection) = match self.content(work.id).await {
-            Ok((pieces, _memory)) => {
-                let content = Content::new(&work.envelope, pieces);
-                let attempt = Attempt::new(self, snapshot, work, &content, connection);
-                let (fates, connection) = attempt.run().await;
-                (Some(content), fates, connection)
-            }
-            Err(error) => {
-                tracing::error!(message_id = %work.id, %error, "the content of a message cannot be read");
-                // Damage does not heal; a disk that fails may.
-                let fate = if error.kind() == std::io::ErrorKind::InvalidData {
-                    let text = "the message was damaged on the relay's disk";
-                    Fate::local(Kind::Failed, EnhancedCode::new(5, 3, 0), text)
-                } else {
-                    let text = "the relay could not read the message from its disk";
-                    Fate::local(Kind::Deferred, EnhancedCode::new(4, 3, 0), text)
-                };
-                (None, vec![fate; work.recipients.len()], connection)
-            }
-        };
-        let pieces = content.map(|content| content.pieces).unwrap_or_default();
-        self.settle(snapshot, guard, fates, &pieces, started.elapsed());
+        let attempt = Attempt::new(self, snapshot, work, slot, connection);
+        let Ended {
+            fates,
+            loaded,
+            connection,
+        } = attempt.run().await;
+        self.settle(snapshot, guard, fates, loaded, started.elapsed())
+            .await;
         connection
+    }
+
+    /// The content of a message, for as long as it is held.
+    pub(super) async fn load(&self, work: &Work) -> std::io::Result<Loaded<'_>> {
+        let (pieces, memory) = self.content(work.id).await?;
+        Ok(Loaded {
+            content: Arc::new(Content::new(&work.envelope, pieces)),
+            _memory: memory,
+        })
     }
 
     /// The content of a message, and the memory that it takes. How much that is shows only when it
@@ -270,6 +273,20 @@ impl Engine {
             .await
             .map_err(std::io::Error::other)?
     }
+}
+
+/// The limits of a configuration.
+pub(super) fn limits(snapshot: &Snapshot) -> Limits {
+    Limits {
+        total: snapshot.config.delivery.connections,
+        per_destination: snapshot.config.delivery.connections_per_destination,
+    }
+}
+
+/// A message's content in memory, counted.
+pub(super) struct Loaded<'a> {
+    pub(super) content: Arc<Content>,
+    _memory: Option<SemaphorePermit<'a>>,
 }
 
 /// Holds the work of an attempt. Should the attempt panic, the work goes back to the queue, or it

@@ -54,6 +54,12 @@ struct Arguments {
     /// Recipient.
     #[arg(long)]
     recipient: String,
+    /// Domains that the messages go to in turn: `d0.` and so on before the recipient's. None: its own.
+    #[arg(long, default_value_t = 0)]
+    spread: u64,
+    /// When the messages may be delivered, such as `2026-11-27T12:00:00Z` (RFC 4865). At once if absent.
+    #[arg(long)]
+    hold_until: Option<String>,
 }
 
 #[tokio::main]
@@ -76,22 +82,23 @@ async fn main() -> anyhow::Result<()> {
                 .context("a session")?,
         );
     }
-    let transaction: Arc<[u8]> = transaction(&arguments).into();
+    let content: Arc<[u8]> = content(&arguments).into();
     let left = Arc::new(AtomicU64::new(arguments.messages));
     let start = Instant::now();
     let tasks: Vec<_> = open
         .into_iter()
         .map(|mut session| {
-            let (transaction, left) = (Arc::clone(&transaction), Arc::clone(&left));
+            let (arguments, content) = (Arc::clone(&arguments), Arc::clone(&content));
+            let left = Arc::clone(&left);
             tokio::spawn(async move {
                 let mut latencies = Vec::new();
-                while left
-                    .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                while let Ok(number) =
+                    left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                         left.checked_sub(1)
                     })
-                    .is_ok()
                 {
-                    latencies.push(session.send(&transaction).await?);
+                    let commands = commands(&arguments, number, content.len());
+                    latencies.push(session.send(&commands, &content).await?);
                 }
                 anyhow::Ok(latencies)
             })
@@ -138,9 +145,24 @@ fn connector(arguments: &Arguments) -> anyhow::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Commands and content of a message in one piece; the reply to `DATA` is not waited for before the
-/// content, which a server must not mind where it reads what it is sent (`BDAT`, RFC 3030).
-fn transaction(arguments: &Arguments) -> Vec<u8> {
+/// The commands before the content of a message, whose replies are not waited for (RFC 2920, and
+/// `BDAT` of RFC 3030).
+fn commands(arguments: &Arguments, number: u64, size: usize) -> String {
+    let (sender, recipient) = (&arguments.sender, &arguments.recipient);
+    let recipient = match (arguments.spread, recipient.split_once('@')) {
+        (spread @ 1.., Some((local, domain))) => format!("{local}@d{}.{domain}", number % spread),
+        _ => recipient.clone(),
+    };
+    let hold = match &arguments.hold_until {
+        Some(time) => format!(" HOLDUNTIL={time}"),
+        None => String::new(),
+    };
+    format!(
+        "MAIL FROM:<{sender}> SIZE={size}{hold}\r\nRCPT TO:<{recipient}>\r\nBDAT {size} LAST\r\n"
+    )
+}
+
+fn content(arguments: &Arguments) -> Vec<u8> {
     let (sender, recipient) = (&arguments.sender, &arguments.recipient);
     let mut content = format!("From: {sender}\r\nTo: {recipient}\r\nSubject: load\r\n\r\n");
     while content.len() + 2 < arguments.bytes {
@@ -148,11 +170,7 @@ fn transaction(arguments: &Arguments) -> Vec<u8> {
         content.push_str(&"x".repeat(line));
         content.push_str("\r\n");
     }
-    let size = content.len();
-    format!(
-        "MAIL FROM:<{sender}> SIZE={size}\r\nRCPT TO:<{recipient}>\r\nBDAT {size} LAST\r\n{content}"
-    )
-    .into_bytes()
+    content.into_bytes()
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -185,8 +203,9 @@ impl Session {
     }
 
     /// Sends a message; how long the reply to its last octet took.
-    async fn send(&mut self, transaction: &[u8]) -> anyhow::Result<Duration> {
-        self.say(transaction).await?;
+    async fn send(&mut self, commands: &str, content: &[u8]) -> anyhow::Result<Duration> {
+        self.stream.write_all(commands.as_bytes()).await?;
+        self.say(content).await?;
         let start = Instant::now();
         for _ in 0..3 {
             self.expect(b'2').await?;

@@ -98,6 +98,7 @@ impl Run {
                     asked.push(destination.clone());
                     **destination != *refused
                 });
+                self.queue.readmit(&Destination::from(&*refused));
                 if let Some(work) = work {
                     self.check(&work);
                     assert_ne!(*work.destination, *refused);

@@ -1,4 +1,6 @@
-//! What faults of names and connections mean for the recipients.
+//! What faults of names, connections and our own disk mean for the recipients.
+
+use std::io;
 
 use relay_smtp::EnhancedCode;
 
@@ -66,6 +68,17 @@ pub(super) fn forbidden(host: &str) -> Fate {
              internet; delivery.permittedNetworks can permit it"
         ),
     )
+}
+
+/// What it means that the disk did not give a message. Damage does not heal; a disk that fails may.
+pub(super) fn unreadable(error: &io::Error) -> Fate {
+    if error.kind() == io::ErrorKind::InvalidData {
+        let text = "the message was damaged on the relay's disk";
+        Fate::local(Kind::Failed, EnhancedCode::new(5, 3, 0), text)
+    } else {
+        let text = "the relay could not read the message from its disk";
+        Fate::local(Kind::Deferred, EnhancedCode::new(4, 3, 0), text)
+    }
 }
 
 /// What a connection that failed means.

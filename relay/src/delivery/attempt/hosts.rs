@@ -13,7 +13,7 @@ use crate::delivery::plan::{self, Exchanger, Hop};
 use crate::delivery::resolve::{ResolveError, Resolver};
 use crate::delivery::route::{Asked, RouteNumber, Way};
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// The hosts to try, best first. What keeps hosts from being known is noted for `open`.
     pub(super) async fn hops(&mut self, asked: Asked<'_>, open: &[usize]) -> Vec<Hop> {
         let mut way = self.snapshot.routes.way(asked);
@@ -26,7 +26,9 @@ impl Attempt<'_> {
                 Ok(exchangers) => &exchangers[..],
                 Err(error) if error.is_definite() => &[],
                 Err(error) => {
-                    self.note(open, &of_resolve(error));
+                    let fate = of_resolve(error);
+                    self.note(open, &fate);
+                    self.unreachable(&fate);
                     return Vec::new();
                 }
             };
@@ -57,7 +59,11 @@ impl Attempt<'_> {
                 fastrand::shuffle(all);
             }),
             Err(error) => {
-                self.note(open, &of_resolve(&error));
+                let fate = of_resolve(&error);
+                self.note(open, &fate);
+                if !error.is_definite() {
+                    self.unreachable(&fate);
+                }
                 Vec::new()
             }
         }

@@ -15,7 +15,7 @@ use crate::delivery::token::{TokenError, Way};
 /// Octets of chance in a nonce.
 const NONCE: usize = 18;
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// Who we are to a smarthost; a fault of its tokens leaves mail waiting, since it is ours.
     pub(super) async fn credentials(
         &self,

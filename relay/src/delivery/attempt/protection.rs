@@ -22,7 +22,7 @@ const JUDGED: Duration = Duration::from_secs(10);
 /// How long DNS may take to tell about TLSA records, in its own time for one query (case T18).
 const QUERIES: u32 = 4;
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// How a host is spoken to, or why it is not.
     pub(super) async fn policy(&self, host: &Candidate) -> Result<TlsPolicy, Fate> {
         let exception = self.exception(host);

@@ -9,11 +9,12 @@ use super::fault::{forbidden, of_connection};
 use super::{Attempt, options};
 use crate::context::now;
 use crate::delivery::connection::{Connection, ConnectionError, Target};
+use crate::delivery::engine::limits;
 use crate::delivery::outcome::Remote;
 use crate::delivery::plan::{self, Hop, Security};
 use crate::delivery::policy::{Candidate, TlsPolicy};
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// Connects to one address and sends; gives back what another may still deliver.
     pub(super) async fn host(
         &mut self,
@@ -51,8 +52,21 @@ impl Attempt<'_> {
             name: config.hostname.clone(),
             timeouts: config.delivery.timeouts.clone(),
         };
-        let result = self.open(target, hop.smarthost).await;
+        let limits = limits(self.snapshot);
+        // Boxed: it is the largest part of a task, and no more needed once the session stands.
+        let opening = Box::pin(self.open(target, hop.smarthost));
+        let result = self.slot.patiently(limits, opening).await;
         self.observe(hop, &result);
+        match &result {
+            Ok(_) | Err(ConnectionError::Session(_)) => self.reached(),
+            Err(error) if error.is_unreachable() => {
+                self.unreachable(&of_connection(error, &remote));
+            }
+            Err(_) => {}
+        }
+        if result.is_ok() {
+            self.slot.step_back(limits).await;
+        }
         match result {
             Ok(connection) if self.is_loop(hop, address, &connection) => {
                 connection.close().await;

@@ -1,18 +1,20 @@
 //! The transactions of an attempt over one connection, and what they make of each recipient.
 
 use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
 
 use relay_smtp::client::{self, RECIPIENTS, Stage, Verdict};
 use relay_smtp::{Address, EnhancedCode};
 
-use super::fault::of_connection;
+use super::fault::{of_connection, unreadable};
 use super::{Attempt, Content, convert, options};
 use crate::context::now;
 use crate::delivery::connection::{Connection, ConnectionError};
 use crate::delivery::outcome::{self, Fate, Kind, PassedOn};
 use crate::returns::ReturnPaths;
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// Sends to all open recipients over one connection, in as many transactions as it takes; gives
     /// back what another host may still deliver.
     pub(super) async fn transactions(
@@ -21,11 +23,19 @@ impl Attempt<'_> {
         mut open: Vec<usize>,
         reused: bool,
     ) -> Vec<usize> {
+        let content = match self.load().await {
+            Ok(content) => content,
+            Err(error) => {
+                self.note(&open, &unreadable(&error));
+                self.connection = Some(connection);
+                return Vec::new();
+            }
+        };
         let mut left = Vec::new();
         let mut first = reused;
         while !open.is_empty() && connection.is_ready() {
-            self.convert(&connection, &open).await;
-            if let Some(fate) = self.unfit(&connection, &open) {
+            self.convert(&content, &connection, &open).await;
+            if let Some(fate) = self.unfit(&content, &connection, &open) {
                 self.note(&open, &fate);
                 // Another host may do what this one cannot.
                 let others = std::mem::take(&mut open);
@@ -43,7 +53,7 @@ impl Attempt<'_> {
                 deadline: offers.deliver_by.is_some(),
             };
             let rest = open.split_off(open.len().min(most));
-            let (verdicts, error) = self.send(&mut connection, &open).await;
+            let (verdicts, error) = self.send(&content, &mut connection, &open).await;
             // A server that closed an idle connection has judged nothing (cases B8 and B30).
             if std::mem::take(&mut first) && verdicts.iter().all(is_stale) {
                 open.extend(rest);
@@ -82,8 +92,24 @@ impl Attempt<'_> {
         left
     }
 
+    /// The content, from memory or the disk.
+    async fn load(&mut self) -> io::Result<Arc<Content>> {
+        if let Some(loaded) = &self.loaded {
+            return Ok(loaded.content.clone());
+        }
+        let loaded = self.engine.load(self.work).await.inspect_err(|error| {
+            tracing::error!(
+                message_id = %self.work.id, %error, "the content of a message cannot be read"
+            );
+        })?;
+        let content = loaded.content.clone();
+        self.loaded = Some(loaded);
+        Ok(content)
+    }
+
     async fn send(
         &self,
+        content: &Content,
         connection: &mut Connection,
         positions: &[usize],
     ) -> (Vec<Verdict>, Option<ConnectionError>) {
@@ -99,7 +125,8 @@ impl Attempt<'_> {
                 self.work.envelope.recipient_options(*index)
             })
             .collect();
-        let content = self.content_for(connection);
+        let smtputf8 = self.needs_utf8(content, positions);
+        let content = self.content_for(content, connection);
         let return_path = self.return_path(connection, recipients.first().copied());
         let envelope = client::Envelope {
             options: Some(&mail),
@@ -108,7 +135,7 @@ impl Attempt<'_> {
             recipients: &recipients,
             size: content.size,
             eight_bit: content.eight_bit,
-            smtputf8: self.needs_utf8(positions),
+            smtputf8,
         };
         connection.send(&envelope, &content.pieces).await
     }
@@ -143,29 +170,29 @@ impl Attempt<'_> {
     }
 
     /// Makes the content that this server can take, if it can take this message at all.
-    async fn convert(&mut self, connection: &Connection, positions: &[usize]) {
+    async fn convert(&mut self, content: &Content, connection: &Connection, positions: &[usize]) {
         let offers = connection.client().capabilities();
-        let needed = self.content.eight_bit && !offers.eight_bit_mime;
-        let utf8 = self.needs_utf8(positions) && !offers.smtputf8;
+        let needed = content.eight_bit && !offers.eight_bit_mime;
+        let utf8 = self.needs_utf8(content, positions) && !offers.smtputf8;
         if needed && !utf8 && self.seven_bit.is_none() {
             let (context, snapshot) = (&self.engine.context, self.snapshot);
-            let converted = convert::to_seven_bit(context, snapshot, self.content).await;
+            let converted = convert::to_seven_bit(context, snapshot, content).await;
             self.seven_bit = Some(converted);
         }
     }
 
     /// What this server is given.
-    fn content_for(&self, connection: &Connection) -> &Content {
+    fn content_for<'c>(&'c self, content: &'c Content, connection: &Connection) -> &'c Content {
         match &self.seven_bit {
             Some(Ok(content)) if !connection.client().capabilities().eight_bit_mime => content,
-            _ => self.content,
+            _ => content,
         }
     }
 
     /// Cases L7, L8 and L12: by what is in envelope and headers, not by what the client said.
-    fn needs_utf8(&self, positions: &[usize]) -> bool {
+    fn needs_utf8(&self, content: &Content, positions: &[usize]) -> bool {
         let sender = self.work.envelope.sender.as_ref();
-        self.content.utf8_headers
+        content.utf8_headers
             || sender.is_some_and(Address::is_utf8)
             || positions
                 .iter()
@@ -174,7 +201,12 @@ impl Attempt<'_> {
     }
 
     /// What the server cannot take whatever it is told.
-    fn unfit(&self, connection: &Connection, positions: &[usize]) -> Option<Fate> {
+    fn unfit(
+        &self,
+        content: &Content,
+        connection: &Connection,
+        positions: &[usize],
+    ) -> Option<Fate> {
         let offers = connection.client().capabilities();
         if self.requires_tls()
             && let Some(fate) = options::unprotected(connection)
@@ -191,7 +223,8 @@ impl Attempt<'_> {
                 ..Fate::local(Kind::Failed, status, text)
             })
         };
-        let content = self.content_for(connection);
+        let utf8 = self.needs_utf8(content, positions);
+        let content = self.content_for(content, connection);
         if let Some(limit @ 1..) = offers.size
             && content.size > limit
         {
@@ -201,7 +234,7 @@ impl Attempt<'_> {
             );
             return failed(3, 4, text);
         }
-        if !offers.smtputf8 && self.needs_utf8(positions) {
+        if !offers.smtputf8 && utf8 {
             let text = "the server does not take addresses or headers in UTF-8 (SMTPUTF8)";
             return failed(6, 7, text.into());
         }

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use relay_queue::{MessageId, NewMessage, Outcome, Timestamp, Work};
 use relay_smtp::EnhancedCode;
 use relay_smtp::options::RecipientOptions;
 
-use super::{AFTER_FAULT, Engine, Guard};
+use super::{AFTER_FAULT, Engine, Guard, Loaded};
 use crate::context::now;
 use crate::delivery::bounce::{self, Action};
 use crate::delivery::outcome::{Fate, Kind};
@@ -26,15 +25,15 @@ const DELAYED: EnhancedCode = EnhancedCode::new(4, 4, 7);
 
 impl Engine {
     /// Writes down what became of the recipients, and tells.
-    pub(super) fn settle(
+    pub(super) async fn settle(
         &self,
         snapshot: &Snapshot,
         mut guard: Guard<'_>,
         mut fates: Vec<Fate>,
-        content: &[Bytes],
+        loaded: Option<Loaded<'_>>,
         took: Duration,
     ) {
-        let Some(mut work) = guard.work.take() else {
+        let Some(work) = guard.work.as_mut() else {
             return;
         };
         let now = now();
@@ -57,15 +56,15 @@ impl Engine {
                 now
             }
         };
-        let delayed = self.claim_delay(&mut work, &fates, life, now);
+        let delayed = self.claim_delay(work, &fates, life, now);
+        let work = &*work;
         let told = Told {
-            work: &work,
+            work,
             fates: &fates,
             delayed: &delayed,
-            content,
             retried_until: life.expires(retry),
         };
-        let report = match self.report(snapshot, &told, now) {
+        let report = match self.report(snapshot, &told, loaded, now).await {
             Ok(report) => report,
             Err(error) => {
                 // A failure without its report would be a loss: keep the recipients instead.
@@ -77,8 +76,11 @@ impl Engine {
                 None
             }
         };
-        self.suppress(snapshot, &work, &fates, now);
-        record::attempt(&self.context.metrics, &work, &fates, took, now);
+        self.suppress(snapshot, work, &fates, now);
+        record::attempt(&self.context.metrics, work, &fates, took, now);
+        let Some(work) = guard.work.take() else {
+            return;
+        };
         let outcomes: Vec<Outcome> = fates.iter().map(|fate| fate.kind.outcome()).collect();
         // Written at once; whether the disk took it shows in the queue's own state.
         drop(self.context.queue.settle(work, &outcomes, retry_at, report));
@@ -165,10 +167,11 @@ impl Engine {
 
     /// The report about the recipients that failed, those that are late, and those that its sender
     /// wanted to hear of, to the sender of the message.
-    fn report(
+    async fn report(
         &self,
         snapshot: &Snapshot,
         told: &Told<'_>,
+        loaded: Option<Loaded<'_>>,
         now: Timestamp,
     ) -> Result<Option<NewMessage>, bounce::BounceError> {
         let work = told.work;
@@ -199,6 +202,12 @@ impl Engine {
             }
             return Ok(None);
         }
+        // A message that could not be read is reported without its text.
+        let loaded = match loaded {
+            None => self.load(work).await.ok(),
+            loaded => loaded,
+        };
+        let content = loaded.as_ref().map(|loaded| &loaded.content.pieces[..]);
         let id = MessageId::new(now, fastrand::u128(..));
         let report = bounce::Report {
             id,
@@ -206,7 +215,7 @@ impl Engine {
             sender,
             original: work,
             entries: &entries,
-            content: told.content,
+            content: content.unwrap_or_default(),
             retried_until: told.retried_until,
             now,
         };
@@ -231,7 +240,6 @@ struct Told<'a> {
     fates: &'a [Fate],
     /// By the number of the recipient.
     delayed: &'a [(u32, Fate)],
-    content: &'a [Bytes],
     retried_until: Timestamp,
 }
 

@@ -63,6 +63,32 @@ async fn idle_connections_make_room_for_those_in_use() {
 }
 
 #[tokio::test]
+async fn a_server_that_keeps_silent_holds_up_no_other() {
+    let silent = rule(|_, line| (line == "connect").then_some(Answer::Silence));
+    let pair = Pair::start(TWO_DOMAINS, silent, Behaviour::default(), "connections: 1").await;
+    pair.relay.submit(None, &["a@one.test"], TEXT).await;
+    while pair.first.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+    pair.relay.submit(None, &["a@two.test"], TEXT).await;
+    pair.relay.queued(1).await;
+    // Nobody waits for the silent one's end.
+    assert_eq!(pair.second.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_destination_that_cannot_be_reached_is_not_asked_for_each_message() {
+    let closing = rule(|_, line| (line == "connect").then_some(Answer::Close));
+    let (relay, peer) = relay_and_peer(closing, "retry: {initial: 1m}").await;
+    for number in 0..5 {
+        let to = format!("r{number}@[127.0.0.1]");
+        assert_eq!(relay.defer(None, &[&to]).await, number + 1);
+    }
+    assert_eq!(peer.connections(), 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn m17_a_changed_configuration_does_not_reuse_connections() {
     let (relay, peer) = relay_and_peer(Behaviour::default(), "").await;
     relay.finish(None, &["a@[127.0.0.1]"]).await;
