@@ -131,7 +131,7 @@ fn the_body_is_not_copied() {
 }
 
 #[test]
-fn r48_a_missing_date_and_message_id_are_added() {
+fn r48_k13_a_missing_date_and_message_id_are_added() {
     assert_eq!(
         content("From: a@shop.example\r\n\r\nhello\r\n"),
         format!(
