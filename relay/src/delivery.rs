@@ -14,6 +14,7 @@ mod connection;
 mod dane;
 mod egress;
 mod engine;
+mod families;
 mod outcome;
 mod plan;
 mod policy;

@@ -36,7 +36,7 @@ pub(super) use content::Content;
 /// first wait between attempts if that is less.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
-/// Addresses tried in one attempt.
+/// Addresses tried in one attempt, and names of hosts that were asked for in vain.
 const ADDRESSES: usize = 12;
 
 /// An attempt that runs.
@@ -148,7 +148,7 @@ impl<'e, 'a> Attempt<'e, 'a> {
         {
             let delivery = &self.snapshot.config.delivery;
             let hold = (delivery.retry.initial.get() / 2).min(LONGEST_HOLD);
-            let said = &fate.text;
+            let said = fate.text.clone();
             let fate = Fate {
                 text: format!("{said}; that was moments ago, and it was not asked again").into(),
                 ..fate
@@ -214,11 +214,16 @@ impl<'e, 'a> Attempt<'e, 'a> {
         let hops = slot.patiently(limits, self.hops(asked, &open)).await;
         let mut tried = 0;
         for hop in hops {
+            if tried >= ADDRESSES {
+                return;
+            }
             let found = slot.patiently(limits, self.addresses(&hop)).await;
             let addresses = match found {
                 Ok(addresses) => addresses,
                 Err(fate) => {
                     self.note(&open, &fate);
+                    // A name that does not answer takes as long as a host that does not.
+                    tried += usize::from(fate.kind == Kind::Deferred);
                     continue;
                 }
             };
@@ -233,11 +238,12 @@ impl<'e, 'a> Attempt<'e, 'a> {
                 Ok(policy) => policy,
                 Err(fate) => {
                     self.note(&open, &fate);
+                    tried += usize::from(fate.kind == Kind::Deferred);
                     continue;
                 }
             };
             for address in addresses {
-                if tried == ADDRESSES {
+                if tried >= ADDRESSES {
                     return;
                 }
                 tried += 1;

@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 
 use super::attempt::{Attempt, Content, Ended};
 use super::connection::Connection;
+use super::families::Families;
 use super::pool::Pool;
 use super::resolve::Resolvers;
 use super::slots::{Limits, Slot, Slots};
@@ -45,6 +46,7 @@ pub(super) struct Engine {
     pub(super) context: SharedContext,
     pub(super) tls: Tls,
     pub(super) resolvers: Resolvers,
+    pub(super) families: Families,
     pub(super) sts: Sts,
     slots: Arc<Slots>,
     pool: Pool<Connection>,
@@ -62,6 +64,7 @@ pub(super) async fn run(context: SharedContext) {
         }
     };
     let engine = Arc::new(Engine {
+        families: Families::default(),
         resolvers: Resolvers::new(tls.clone(), context.metrics.clone()),
         sts: Sts::open(context.state.join("mta-sts"), context.metrics.clone()),
         context,

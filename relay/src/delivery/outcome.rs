@@ -8,6 +8,7 @@
 //! when no host leaves hope (case B9).
 
 mod category;
+mod text;
 mod words;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use relay_smtp::Reply;
 use relay_smtp::client::{Failure, Stage, Verdict};
 
 pub(crate) use category::{Category, Said};
+pub(in crate::delivery) use text::Text;
 
 /// Delivery time expired, for good.
 const LATE: EnhancedCode = EnhancedCode::new(5, 4, 7);
@@ -88,7 +90,7 @@ pub(super) struct Fate {
     /// What the server said and to what, if it said something.
     pub(super) reply: Option<(Stage, Arc<Reply>)>,
     /// In words of our own, when there is no reply.
-    pub(super) text: Arc<str>,
+    pub(super) text: Text,
     /// Another host may do better.
     pub(super) host_fault: bool,
     /// The server may have taken the message all the same (case B27).
@@ -101,7 +103,7 @@ pub(super) struct Fate {
 
 impl Fate {
     /// A fate without a server's reply.
-    pub(super) fn local(kind: Kind, status: EnhancedCode, text: impl Into<Arc<str>>) -> Self {
+    pub(super) fn local(kind: Kind, status: EnhancedCode, text: impl Into<Text>) -> Self {
         Self {
             kind,
             status,
@@ -120,7 +122,7 @@ impl Fate {
         kind: Kind,
         status: EnhancedCode,
         remote: Option<Remote>,
-        text: impl Into<Arc<str>>,
+        text: impl Into<Text>,
     ) -> Self {
         Self {
             remote,

@@ -225,8 +225,7 @@ impl Resolver {
         Ok(services)
     }
 
-    /// The addresses of a host: IPv4 first, since most receivers know the relay by it, and always
-    /// in that order, since a greylisting server wants to see the same family again (case B15).
+    /// The addresses of a host.
     pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let (four, six) = tokio::join!(
             self.lookup(host, RecordType::A),

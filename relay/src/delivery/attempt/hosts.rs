@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use relay_config::{AddressLiterals, SmarthostId, SmarthostLookup};
+use tokio::time::Instant;
 
 use super::Attempt;
 use super::fault::{forbidden, hopeful, of_host_lookup, of_resolve, refused_literal};
@@ -149,7 +150,7 @@ impl Attempt<'_, '_> {
                 return Err(forbidden(&hop.host));
             }
         }
-        Ok(addresses)
+        Ok(self.engine.families.order(addresses, Instant::now()))
     }
 }
 

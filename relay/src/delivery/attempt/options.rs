@@ -85,7 +85,7 @@ pub(super) fn without_tls(fate: Fate, error: &ConnectionError) -> Fate {
     }
 }
 
-fn refused(remote: &Remote, text: &str) -> Fate {
+fn refused(remote: &Remote, text: &'static str) -> Fate {
     Fate::host(Kind::Failed, REQUIRETLS_NEEDED, Some(remote.clone()), text)
 }
 

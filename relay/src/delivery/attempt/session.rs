@@ -1,9 +1,11 @@
 //! A session of an attempt with one host: how it is protected, and whether it may be used.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use tokio::time::Instant;
 
 use super::fault::{forbidden, of_connection};
 use super::{Attempt, options};
@@ -56,7 +58,7 @@ impl Attempt<'_, '_> {
         // Boxed: it is the largest part of a task, and no more needed once the session stands.
         let opening = Box::pin(self.open(target, hop.smarthost));
         let result = self.slot.patiently(limits, opening).await;
-        self.observe(hop, &result);
+        self.observe(hop, address, &result);
         match &result {
             Ok(_) | Err(ConnectionError::Session(_)) => self.reached(),
             Err(error) if error.is_unreachable() => {
@@ -92,14 +94,20 @@ impl Attempt<'_, '_> {
     }
 
     /// Keeps an eye on whether the network lets mail out.
-    fn observe(&self, hop: &Hop, result: &Result<Connection, ConnectionError>) {
+    fn observe(&self, hop: &Hop, address: IpAddr, result: &Result<Connection, ConnectionError>) {
+        let families = &self.engine.families;
+        match result {
+            Err(ConnectionError::ConnectTimeout(_)) => families.failed(address, Instant::now()),
+            Err(ConnectionError::Connect(error)) if is_no_way(error) => {
+                families.failed(address, Instant::now());
+            }
+            _ => families.answered(address, Instant::now()),
+        }
         let egress = &self.engine.context.egress;
         match (result, hop.smarthost) {
             (Err(ConnectionError::ConnectTimeout(_)), None) => egress.timed_out(&hop.host, now()),
             (Err(ConnectionError::ConnectTimeout(_)), Some(_)) => {}
-            // A refusal comes from the host; that there is no way comes from the own network.
-            (Err(ConnectionError::Connect(error)), _)
-                if error.kind() != std::io::ErrorKind::ConnectionRefused => {}
+            (Err(ConnectionError::Connect(error)), _) if is_no_way(error) => {}
             (_, None) => egress.reached(),
             (_, Some(_)) => egress.answered(now()),
         }
@@ -127,4 +135,9 @@ impl Attempt<'_, '_> {
         let permitted = &config.delivery.permitted_networks;
         hop.smarthost.is_none() && plan::is_loop(name, &config.hostname, address, permitted)
     }
+}
+
+/// Whether the own network has no way there; a refusal comes from the host.
+fn is_no_way(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::ConnectionRefused
 }

@@ -550,3 +550,31 @@ fn faults_without_a_reply_have_a_category_too() {
         assert!(!fate.is_hard_bounce(true));
     }
 }
+
+/// For each recipient a fate may cost its place in a list and nothing more.
+#[test]
+fn what_becomes_of_a_recipient_costs_no_memory_of_its_own() {
+    let remote = remote();
+    let refused = |stage, text| Verdict::Refused(stage, reply(text));
+    let verdicts = [
+        Verdict::Accepted(reply("250 2.6.0 queued")),
+        refused(Stage::Recipient, "550 5.1.1 no such user"),
+        refused(Stage::Recipient, "452 4.5.3 too many"),
+        refused(Stage::Content, "554 5.7.1 blocked using zen.spamhaus.org"),
+        Verdict::Undecided,
+        Verdict::Unconfirmed,
+    ];
+    let mut fates = Vec::with_capacity(1000);
+    let counted = allocation_counter::measure(|| {
+        for verdict in verdicts.iter().cycle().take(1000) {
+            let fate = of_verdict(verdict, &remote);
+            let _ = (
+                fate.category(),
+                too_many_recipients(verdict),
+                fate.is_hard_bounce(true),
+            );
+            fates.push(fate);
+        }
+    });
+    assert_eq!((fates.len(), counted.count_total), (1000, 0));
+}

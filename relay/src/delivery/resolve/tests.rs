@@ -120,7 +120,7 @@ async fn null_exchangers_and_missing_names_are_told_apart() {
 }
 
 #[tokio::test]
-async fn m14_b15_both_families_come_and_ipv4_first() {
+async fn m14_both_families_come() {
     let (resolver, _server) = resolver(&[
         ("both.test", "AAAA", "2001:db8::1"),
         ("both.test", "A", "192.0.2.1"),
@@ -163,4 +163,29 @@ async fn resolvers_are_kept_until_their_settings_change() {
     let first = resolvers.get(&settings(1)).unwrap();
     assert!(Arc::ptr_eq(&first, &resolvers.get(&settings(1)).unwrap()));
     assert!(!Arc::ptr_eq(&first, &resolvers.get(&settings(2)).unwrap()));
+}
+
+#[tokio::test]
+async fn m5_aliases_that_lead_round_end_in_bounded_time_and_the_mail_waits() {
+    let (resolver, server) = resolver(&[
+        ("round.test", "CNAME", "about.test"),
+        ("about.test", "CNAME", "round.test"),
+        ("self.test", "CNAME", "self.test"),
+    ])
+    .await;
+    for name in ["round.test", "self.test"] {
+        let before = server.queries();
+        let found = resolver.exchangers(name).await;
+        assert!(
+            !matches!(&found, Err(error) if error.is_definite()),
+            "{found:?}"
+        );
+        let found = resolver.addresses(name).await;
+        assert!(found.is_err(), "{found:?}");
+        assert!(
+            server.queries() - before < 40,
+            "{} queries",
+            server.queries()
+        );
+    }
 }

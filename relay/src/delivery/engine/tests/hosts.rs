@@ -71,6 +71,25 @@ async fn m8_m14_hosts_without_addresses_and_addresses_that_do_not_answer_are_ski
 }
 
 #[tokio::test]
+async fn a_domain_with_a_hundred_hosts_that_do_not_answer_costs_bounded_time() {
+    let hosts: Vec<_> = (0..100)
+        .map(|number| format!("{number} servfail{number}.test"))
+        .collect();
+    let mut names: Vec<_> = hosts
+        .iter()
+        .map(|host| ("many.test", "MX", host.as_str()))
+        .collect();
+    names.push(("many.test", "MX", "200 mx.test"));
+    names.push(("mx.test", "A", "127.0.0.1"));
+    let (relay, peer, dns) = relay_peer_and_names(&names).await;
+    assert_eq!(relay.defer(None, &["to@many.test"]).await, 1);
+    assert_eq!(peer.connections(), 0);
+    // Two types for each name, each asked twice at most; and what the domain itself costs.
+    assert!(dns.queries() < 12 * 4 + 10, "{} queries", dns.queries());
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn m11_a_domain_whose_exchanger_is_this_machine_fails_for_good_and_without_a_loop() {
     let dns = Dns::start(&[
         ("loop.test", "MX", "10 localhost"),
