@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use mailrelay_fuzz::assert_lines;
 use relay_smtp::Address;
-use relay_smtp::client::{Client, Credentials, Envelope, Next, Settings, StartTls, Verdict};
+use relay_smtp::client::{Client, Credentials, Envelope, Next, Proof, Settings, StartTls, Verdict};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -24,7 +24,14 @@ fuzz_target!(|input: &[u8]| {
         implicit_tls: choice & 4 != 0,
         credentials: (choice & 8 != 0).then(|| Credentials {
             username: "user".into(),
-            password: PASSWORD.into(),
+            proof: if choice & 64 == 0 {
+                Proof::Password {
+                    password: PASSWORD.into(),
+                    nonce: "0123456789abcdef0123456789abcdef".into(),
+                }
+            } else {
+                Proof::Token(PASSWORD.into())
+            },
         }),
     });
     let sender = Address::parse("a@from.example").expect("an address");

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use mailrelay_tests::namespace::{Kind, text};
 use mailrelay_tests::process::{Run, checkout};
 use mailrelay_tests::scenario::{self, CREDENTIAL, DOMAIN, PATIENCE, RELAY, Scenario};
+use mailrelay_tests::wait;
 use serde_json::{Value, json};
 
 /// The application's ServiceAccount.
@@ -83,8 +84,24 @@ fn pod(name: &str, host: &str) -> Value {
     })
 }
 
-/// Runs the pod to its end: whether it succeeded, and what it logged.
+/// Runs the pod to its end: whether it succeeded, and what it logged. One that met no open port is run
+/// again, as a Job would: a node leads a Service to a pod up to a second after the pod is ready.
 async fn run(scenario: &Scenario, name: &str, host: &str) -> anyhow::Result<(bool, String)> {
+    let mut number = 0;
+    wait::until("a connection that is taken", PATIENCE, || {
+        number += 1;
+        let name = format!("{name}-{number}");
+        async move {
+            match run_once(scenario, &name, host).await {
+                Ok((false, log)) if log.contains("connection refused") => Err(log),
+                outcome => Ok(outcome),
+            }
+        }
+    })
+    .await?
+}
+
+async fn run_once(scenario: &Scenario, name: &str, host: &str) -> anyhow::Result<(bool, String)> {
     let namespace = &scenario.namespace;
     namespace.apply(&pod(name, host).to_string()).await?;
     let ended = |object: Option<&Value>| {
