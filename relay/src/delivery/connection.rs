@@ -5,6 +5,7 @@
 //! after its `220`) is followed by a second connection without it, in the same attempt (cases T1, T2,
 //! T3 and T6): nothing demanded encryption, and a mail in clear text is better than none.
 
+mod patience;
 mod stream;
 
 use std::io::{self, IoSlice};
@@ -30,6 +31,7 @@ use super::plan::Security;
 use super::policy::{Candidate, TlsPolicy};
 use crate::metrics::Metrics;
 use crate::tls::client_bindings;
+use patience::Patience;
 use stream::Stream;
 
 /// Octets read at once; replies are short.
@@ -79,6 +81,8 @@ pub(super) enum ConnectionError {
     Broken(io::Error),
     #[error("the server was silent for {}", show(*.0))]
     Silent(Duration),
+    #[error("the server took more than {} for its replies to sender and recipients", show(*.0))]
+    Slow(Duration),
     #[error(transparent)]
     Session(#[from] Failure),
 }
@@ -92,7 +96,7 @@ impl ConnectionError {
             | Self::Closed
             | Self::Broken(_)
             | Self::Silent(_) => true,
-            Self::Tls(_) | Self::TlsTimeout(_) | Self::Session(_) => false,
+            Self::Tls(_) | Self::TlsTimeout(_) | Self::Slow(_) | Self::Session(_) => false,
         }
     }
 }
@@ -114,8 +118,8 @@ pub(super) struct Connection {
     judged_at: Instant,
     /// Transactions that were begun.
     transactions: u32,
-    /// How many replies had come when the wait for the next began, and when that wait is over.
-    waiting: Option<(u64, Instant)>,
+    /// Boxed: the future of an attempt holds a connection in several places.
+    patience: Box<Patience>,
     buffer: Box<[u8; READ]>,
     metrics: Metrics,
 }
@@ -169,7 +173,11 @@ async fn establish(
     metrics.outgoing(match &result {
         Ok(_) => "ok",
         Err(ConnectionError::Connect(_)) => "unreachable",
-        Err(ConnectionError::ConnectTimeout(_) | ConnectionError::Silent(_)) => "timeout",
+        Err(
+            ConnectionError::ConnectTimeout(_)
+            | ConnectionError::Silent(_)
+            | ConnectionError::Slow(_),
+        ) => "timeout",
         Err(ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_)) => "tls",
         Err(ConnectionError::Closed | ConnectionError::Broken(_)) => "lost",
         Err(ConnectionError::Session(_)) => "refused",
@@ -205,7 +213,7 @@ async fn establish_unmetered(
         policy: target.policy.clone(),
         judged_at: Instant::now(),
         transactions: 0,
-        waiting: None,
+        patience: Box::default(),
         buffer: Box::new([0; READ]),
         metrics: metrics.clone(),
     };
@@ -341,18 +349,13 @@ impl Connection {
         self.read(limit.get()).await
     }
 
-    /// Reads within the time for one whole reply, which octets of a part of it do not prolong: else a
-    /// server that sends one a minute would hold the connection for days.
+    /// Reads within the time that is left for the reply.
     async fn read(&mut self, limit: Duration) -> Result<Next, ConnectionError> {
         let replies = self.client.replies();
-        let until = match self.waiting {
-            Some((of, until)) if of == replies => until,
-            _ => Instant::now() + limit,
-        };
-        self.waiting = Some((replies, until));
+        let until = self.patience.until(replies, limit, Instant::now());
         let length = timeout_at(until, self.stream.read(&mut self.buffer[..]))
             .await
-            .map_err(|_| ConnectionError::Silent(limit))?
+            .map_err(|_| self.patience.late(limit))?
             .map_err(ConnectionError::Broken)?;
         let octets = self.buffer.get(..length).unwrap_or_default();
         if octets.is_empty() {
@@ -369,7 +372,8 @@ impl Connection {
         content: &[Bytes],
     ) -> (Vec<Verdict>, Option<ConnectionError>) {
         self.transactions += 1;
-        self.waiting = None;
+        let (recipients, limit) = (envelope.recipients.len(), self.timeouts.command.get());
+        self.patience.begin(recipients, limit, Instant::now());
         let error = self.try_send(envelope, content).await.err();
         let mut verdicts = self.client.take_verdicts();
         verdicts.resize(envelope.recipients.len(), Verdict::Undecided);
@@ -386,13 +390,16 @@ impl Connection {
             next = match next {
                 Next::Finished => return Ok(()),
                 Next::Read(wait) => self.exchange(wait).await?,
-                Next::SendContent => match self.write_content(content).await {
-                    Ok(()) => self.client.content_sent()?,
-                    Err(error) => match self.read(LAST_WORDS).await {
-                        Ok(Next::Finished) => return Ok(()),
-                        _ => return Err(error),
-                    },
-                },
+                Next::SendContent => {
+                    self.patience.end();
+                    match self.write_content(content).await {
+                        Ok(()) => self.client.content_sent()?,
+                        Err(error) => match self.read(LAST_WORDS).await {
+                            Ok(Next::Finished) => return Ok(()),
+                            _ => return Err(error),
+                        },
+                    }
+                }
                 Next::StartTls | Next::Ready => return Err(Failure::OutOfOrder.into()),
             };
         }

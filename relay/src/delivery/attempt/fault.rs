@@ -87,7 +87,10 @@ pub(super) fn of_connection(error: &ConnectionError, remote: &Remote) -> Fate {
         ConnectionError::Session(failure) => return outcome::of_failure(failure, remote),
         ConnectionError::Connect(_) | ConnectionError::ConnectTimeout(_) => (4, 1),
         ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_) => (7, 5),
-        ConnectionError::Closed | ConnectionError::Broken(_) | ConnectionError::Silent(_) => (4, 2),
+        ConnectionError::Closed
+        | ConnectionError::Broken(_)
+        | ConnectionError::Silent(_)
+        | ConnectionError::Slow(_) => (4, 2),
     };
     let status = EnhancedCode::new(4, subject, detail);
     Fate::host(

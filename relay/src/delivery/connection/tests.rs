@@ -406,3 +406,39 @@ async fn octets_of_a_part_of_a_reply_do_not_prolong_the_wait_for_the_whole() {
     // All of it would take half a minute.
     assert!(begun.elapsed() < Duration::from_secs(15));
 }
+
+#[tokio::test]
+async fn a_server_that_gives_each_reply_at_the_last_moment_does_not_have_the_time_of_all() {
+    for offers in ["250-PIPELINING\r\n", ""] {
+        let behaviour = Behaviour {
+            offers,
+            rule: Box::new(|_, line| {
+                // Half of the time for one reply; all of them would take half a minute.
+                let pause = Duration::from_millis(300);
+                let dribbles = line.starts_with("RCPT");
+                dribbles.then_some(Answer::Later("250 2.1.5 ok", pause))
+            }),
+            ..Behaviour::default()
+        };
+        let peer = Peer::start(behaviour).await;
+        let mut target = target(&peer, Security::Clear);
+        target.timeouts.command = relay_config::Duration::from_millis(600);
+        let mut connection = open(&target).await.unwrap();
+        let recipient = Address::parse("to@to.test").unwrap();
+        let envelope = Envelope {
+            recipients: &[&recipient; 100],
+            ..Envelope::default()
+        };
+        let begun = Instant::now();
+        let (verdicts, error) = connection.send(&envelope, &[Bytes::from("x\r\n")]).await;
+        // 600 ms for the first, and a twentieth for each of 103 more.
+        let error = error.unwrap();
+        assert!(
+            matches!(error, ConnectionError::Slow(whole) if whole == Duration::from_millis(3690)),
+            "{error}"
+        );
+        assert_eq!(verdicts, vec![Verdict::Undecided; 100]);
+        assert!(begun.elapsed() < Duration::from_secs(15));
+        assert!(peer.messages().is_empty());
+    }
+}

@@ -17,6 +17,8 @@ use super::PATIENCE;
 pub(crate) enum Answer {
     /// This reply.
     Say(&'static str),
+    /// This reply, after a pause.
+    Later(&'static str, Duration),
     /// These replies at once, then close.
     SayAndClose(&'static str),
     /// Close without a word.
@@ -265,7 +267,9 @@ impl Shared {
             let said = self.judge(number, &line);
             let good = match &said {
                 None => usual.starts_with('2') || usual.starts_with('3'),
-                Some(Answer::Say(text)) => text.starts_with('2') || text.starts_with('3'),
+                Some(Answer::Say(text) | Answer::Later(text, _)) => {
+                    text.starts_with('2') || text.starts_with('3')
+                }
                 Some(_) => false,
             };
             if good && verb == "MAIL" {
@@ -353,6 +357,10 @@ async fn say<S: AsyncWrite + Unpin>(
     let (text, go_on) = match answer {
         None => (usual, true),
         Some(Answer::Say(text)) => (text, true),
+        Some(Answer::Later(text, pause)) => {
+            tokio::time::sleep(pause).await;
+            (text, true)
+        }
         Some(Answer::SayAndClose(text)) => (text, false),
         Some(Answer::Close) => return Ok(false),
         Some(Answer::Silence) => std::future::pending().await,
