@@ -35,6 +35,8 @@ mod receiver;
 mod relay;
 #[path = "process/reload.rs"]
 mod reload;
+#[path = "process/returns.rs"]
+mod returns;
 #[path = "process/shutdown.rs"]
 mod shutdown;
 #[path = "process/strangers.rs"]
