@@ -23,6 +23,7 @@ use operator_api::names::internal_server_name;
 
 pub use authority::Authority;
 pub use leaf::ClientIdentity;
+use leaf::Usage;
 pub use provided::{Provided, ProvidedFault, check_provided};
 
 /// Entries of a Secret.
@@ -69,6 +70,8 @@ pub enum Reissue {
     Damaged,
     /// It was for other names.
     NamesChanged,
+    /// It was not for all the parts that it has to play: server, client.
+    UsageChanged,
     /// It was signed by another authority.
     AuthorityChanged,
     /// Two thirds of its life are over, or it has not begun.
@@ -81,6 +84,7 @@ impl fmt::Display for Reissue {
             Self::Missing => "there was none",
             Self::Damaged => "the old one was damaged",
             Self::NamesChanged => "the names have changed",
+            Self::UsageChanged => "its purposes have changed",
             Self::AuthorityChanged => "the authority has changed",
             Self::Due => "the old one was due for renewal",
         })
@@ -145,7 +149,8 @@ impl RelayCertificates {
 
 /// Keeps what is in order and makes the rest, for relay `name`; `names` are those of the listeners
 /// ([`serving_names`]). Shards are dialled by pod address, which changes, so the admin certificate
-/// has a fixed name of its own ([`internal_server_name`]).
+/// has a fixed name of its own ([`internal_server_name`]). With it a shard is a client of the others,
+/// too; by the name they tell it from the operator.
 pub fn ensure(
     existing: Existing<'_>,
     namespace: &str,
@@ -157,8 +162,14 @@ pub fn ensure(
     let (authority, authority_secret) = Authority::ensure(existing.authority, &relay, now)?;
     let internal_names = BTreeSet::from([internal_server_name(name)]);
     Ok(RelayCertificates {
-        serving: leaf::ensure(existing.serving, &authority, names, now)?,
-        internal: leaf::ensure(existing.internal, &authority, &internal_names, now)?,
+        serving: leaf::ensure(existing.serving, &authority, names, Usage::Server, now)?,
+        internal: leaf::ensure(
+            existing.internal,
+            &authority,
+            &internal_names,
+            Usage::ServerAndClient,
+            now,
+        )?,
         authority,
         authority_secret,
     })

@@ -92,7 +92,7 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
     let found = dereference::run(&relay, &context, now).await?;
     let judged = validate::run(&found, now)?;
     let prepared = build::run(&found, judged, &context.settings, now);
-    let verdict = match apply::run(&context, &found, prepared).await {
+    let verdict = match Box::pin(apply::run(&context, &found, prepared)).await {
         Ok(applied) => status::run(&context, &found, applied, now).await?,
         Err(RelayError::Apply(error @ ApplyError::Conflict { .. })) => {
             let violation = Violation::new(reason::NAME_CONFLICT, error.to_string());

@@ -36,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) shutdown: CancellationToken,
     /// `POD_NAME`, or the host name without a cluster; for the banner (case O34) and logs.
     pub(crate) instance: String,
+    /// Number of this shard; see [`Context::place`].
+    pub(crate) shard: u32,
     /// Set once every listener is bound.
     pub(crate) listening: AtomicBool,
     /// How the last look at the configuration's files ended.
@@ -109,6 +111,16 @@ impl Context {
         files: &[(&str, &str)],
         directory: &std::path::Path,
     ) -> SharedContext {
+        Self::for_shard(config, files, directory, 0)
+    }
+
+    /// The same for a shard among others.
+    pub(crate) fn for_shard(
+        config: &str,
+        files: &[(&str, &str)],
+        directory: &std::path::Path,
+        shard: u32,
+    ) -> SharedContext {
         let name = std::path::Path::new("relay.yaml");
         let mut source = std::collections::BTreeMap::from([(name.to_path_buf(), config.into())]);
         source.extend(
@@ -142,6 +154,7 @@ impl Context {
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "test-0".into(),
+            shard,
             listening: AtomicBool::new(true),
             config: Mutex::default(),
             reloaded: tokio::sync::watch::Sender::default(),

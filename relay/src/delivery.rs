@@ -26,7 +26,7 @@ mod route;
 mod slots;
 mod sts;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tls;
 mod token;
 

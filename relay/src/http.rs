@@ -1,5 +1,5 @@
 //! The two HTTP ports: health and metrics in clear text for the kubelet and Prometheus, and status
-//! over mutual TLS for the operator. The suppression lists are on both; in clear text for programs on
+//! over mutual TLS for the operator and the relay's other shards. The suppression lists are on both; in clear text for programs on
 //! the same machine alone.
 //!
 //! Connections are few, short and bounded: [`CONNECTIONS`] at a time per port, [`HANDSHAKE`] for
@@ -25,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 use crate::context::SharedContext;
 
 mod routes;
+mod siblings;
 mod suppressions;
 
 pub(crate) use routes::{admin, health};
+use siblings::Caller;
 
 /// Connections at a time on one port; more wait in the system's backlog.
 const CONNECTIONS: usize = 64;
@@ -56,7 +58,10 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `router` in clear text until `stop` is cancelled.
 pub(crate) async fn serve_plain(listener: TcpListener, router: Router, stop: CancellationToken) {
-    serve(listener, router, stop, |stream| async { Some(stream) }).await;
+    serve(listener, router, stop, |stream| async {
+        Some((stream, None))
+    })
+    .await;
 }
 
 /// Serves `router` over mutual TLS until `stop` is cancelled. Each connection gets the certificate
@@ -68,11 +73,18 @@ pub(crate) async fn serve_mutual_tls(
     stop: CancellationToken,
 ) {
     serve(listener, router, stop, move |stream| {
-        let config = context.snapshot.load().admin_tls.clone();
+        let snapshot = context.snapshot.load_full();
+        let config = snapshot.admin_tls.clone();
         async move {
             let handshake = TlsAcceptor::from(config?).accept(stream);
             match tokio::time::timeout(HANDSHAKE, handshake).await {
-                Ok(Ok(stream)) => Some(stream),
+                Ok(Ok(stream)) => {
+                    let siblings = snapshot.config.siblings.as_ref();
+                    let name = siblings.map(|siblings| siblings.server_name.as_str());
+                    let chain = stream.get_ref().1.peer_certificates();
+                    let caller = Caller::of(chain, name);
+                    Some((stream, Some(caller)))
+                }
                 Ok(Err(error)) => {
                     tracing::info!(%error, "admin connection refused");
                     None
@@ -91,7 +103,7 @@ async fn serve<Secure, Secured, Stream>(
     secure: Secure,
 ) where
     Secure: Fn(TcpStream) -> Secured,
-    Secured: Future<Output = Option<Stream>> + Send + 'static,
+    Secured: Future<Output = Option<(Stream, Option<Caller>)>> + Send + 'static,
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
@@ -106,14 +118,19 @@ async fn serve<Secure, Secured, Stream>(
         };
         let secured = secure(stream);
         let service = TowerToHyperService::new(router.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(suppressions::Peer(peer));
-            service.call(request)
-        });
         let stop = stop.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            let Some(stream) = secured.await else { return };
+            let Some((stream, caller)) = secured.await else {
+                return;
+            };
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(suppressions::Peer(peer));
+                if let Some(caller) = caller {
+                    request.extensions_mut().insert(caller);
+                }
+                service.call(request)
+            });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADERS)

@@ -25,6 +25,8 @@ mod reload;
 mod returns;
 mod serve;
 mod session;
+#[cfg_attr(not(test), expect(dead_code, reason = "what asks siblings comes next"))]
+mod siblings;
 mod signing;
 mod snapshot;
 mod suppression;

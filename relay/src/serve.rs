@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use relay_config::SHARD_VARIABLE;
 use relay_queue::{OpenError, Queue, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::suppression::{SuppressionError, Suppressions};
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::{delivery, descriptors, http, listener, reload};
+use crate::{delivery, descriptors, http, listener, reload, siblings};
 
 /// Content of accepted messages kept in memory for the first attempt, in octets.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -43,6 +44,8 @@ pub(crate) enum ServeError {
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Configuration(#[from] SnapshotError),
+    #[error("{0}")]
+    Shard(String),
     #[error("queue.directory: {0}")]
     Queue(#[from] OpenError),
     #[error("queue.directory: {0}")]
@@ -63,7 +66,7 @@ impl ServeError {
     /// As in the head of the command line's module.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Telemetry(_) => 78,
+            Self::Configuration(_) | Self::Telemetry(_) | Self::Shard(_) => 78,
             Self::Bind { .. } => 71,
             Self::Queue(_) | Self::Suppressions(_) | Self::QueueFailed => 74,
             Self::Runtime(_) | Self::Signals(_) => 1,
@@ -106,6 +109,9 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         files,
         "starting"
     );
+    let variable = std::env::var(SHARD_VARIABLE).ok();
+    let shard =
+        siblings::own_number(&snapshot.config, variable.as_deref()).map_err(ServeError::Shard)?;
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
     let queue = open_queue(path, &snapshot)?;
     let directory = beside(path, &snapshot.load().config.queue.directory);
@@ -123,6 +129,7 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         metrics: Metrics::new(&telemetry.meter()),
         shutdown: CancellationToken::new(),
         instance: instance(),
+        shard,
         listening: AtomicBool::new(false),
         config: Mutex::new(ConfigState {
             since: now(),

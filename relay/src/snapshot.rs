@@ -49,6 +49,8 @@ pub(crate) struct Snapshot {
     pub(crate) end_point: Option<Vec<u8>>,
     /// For the admin port.
     pub(crate) admin_tls: Option<Arc<rustls::ServerConfig>>,
+    /// Towards the admin ports of the other shards.
+    pub(crate) sibling_tls: Option<Arc<rustls::ClientConfig>>,
     /// Which way mail goes.
     pub(crate) routes: Routes,
     /// Verified TLS per smarthost.
@@ -166,14 +168,8 @@ impl Snapshot {
             (None, Some(new)) => (Some(new.clone()), Some(tls::server(new)?)),
             (None, None) => (None, None),
         };
-        let admin_tls = match &config.admin {
-            Some(admin) => {
-                let key = Arc::new(pem.certified_key("admin", &admin.certificate)?);
-                let authority = pem.file("admin.clientAuthority", &admin.client_authority);
-                Some(tls::admin(key, authority)?)
-            }
-            None => None,
-        };
+        let admin_tls = admin_tls(&config, &pem)?;
+        let sibling_tls = sibling_tls(&config, &pem)?;
         let smarthost_tls = smarthost_tls(&config, &pem)?;
         let web = web(&config, &pem)?;
         check_anchors(&config.dns.trust_anchors).map_err(SnapshotError::TrustAnchors)?;
@@ -219,6 +215,7 @@ impl Snapshot {
             certificate,
             end_point,
             admin_tls,
+            sibling_tls,
             smarthost_tls,
             web,
             fingerprints,
@@ -257,6 +254,24 @@ impl Pem {
             self.file(&key, &files.key),
         )
     }
+}
+
+fn admin_tls(config: &Config, pem: &Pem) -> Result<Option<Arc<rustls::ServerConfig>>, TlsError> {
+    let Some(admin) = &config.admin else {
+        return Ok(None);
+    };
+    let key = Arc::new(pem.certified_key("admin", &admin.certificate)?);
+    let authority = pem.file("admin.clientAuthority", &admin.client_authority);
+    tls::admin(key, authority).map(Some)
+}
+
+fn sibling_tls(config: &Config, pem: &Pem) -> Result<Option<Arc<rustls::ClientConfig>>, TlsError> {
+    let (Some(admin), Some(_)) = (&config.admin, &config.siblings) else {
+        return Ok(None);
+    };
+    let key = Arc::new(pem.certified_key("admin", &admin.certificate)?);
+    let authority = pem.file("admin.clientAuthority", &admin.client_authority);
+    tls::sibling(key, authority).map(Some)
 }
 
 fn smarthost_tls(

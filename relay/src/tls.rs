@@ -225,6 +225,19 @@ pub(crate) fn admin(
     Ok(Arc::new(config))
 }
 
+/// For the admin ports of other shards, whose certificates chain to `authority`; `key` is shown to them.
+pub(crate) fn sibling(
+    key: Arc<CertifiedKey>,
+    authority: PemFile<'_>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| context("siblings", &error))?
+        .with_root_certificates(authority.roots()?)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    Ok(Arc::new(config))
+}
+
 /// For a smarthost: verified against `authorities`, or the built-in web roots. No client
 /// certificate (case T20).
 pub(crate) fn client(authorities: Option<PemFile<'_>>) -> Result<Arc<ClientConfig>, TlsError> {

@@ -34,7 +34,7 @@ pub const APPLIED_ANNOTATION: &str = "mailrelay.dev/applied";
 /// Port of `/healthz`, `/readyz` and `/metrics` in relay pods.
 pub const HEALTH_PORT: i32 = 8080;
 
-/// Port of the operator's way into relay pods.
+/// Port of the way into relay pods for the operator and for the relay's other pods.
 pub const ADMIN_PORT: i32 = 8443;
 
 /// Directory of the relay's configuration in its pods.
@@ -43,9 +43,24 @@ pub const CONFIG_DIRECTORY: &str = "/etc/mailrelay";
 /// Directory of the relay's state in its pods; the queue lies in `queue` below it.
 pub const STATE_DIRECTORY: &str = "/var/lib/mailrelay";
 
-/// Deployment of shard `index`.
+/// Deployment of shard `index`, and the host name of its pod.
 pub fn shard(relay: &str, index: i32) -> String {
     format!("{relay}-{index}")
+}
+
+/// Headless Service by which shards find each other.
+pub fn shards_service(relay: &str) -> String {
+    format!("{relay}-shards")
+}
+
+/// Name of shard `index` in cluster DNS, without the cluster's own domain, which need not be
+/// `cluster.local` and which the search list of pods adds.
+pub fn shard_host(relay: &str, namespace: &str, index: i32) -> String {
+    format!(
+        "{}.{}.{namespace}.svc",
+        shard(relay, index),
+        shards_service(relay)
+    )
 }
 
 /// Claim of shard `index`.

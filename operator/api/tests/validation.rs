@@ -579,3 +579,13 @@ fn bounces_lie_in_the_domain_or_below_it_and_go_one_way() {
         refused(&bounces(&bad), expected, &bad);
     }
 }
+
+#[test]
+fn what_says_which_pod_it_is_cannot_be_set_in_the_environment() {
+    let spec = |name: &str| json!({"podTemplate": {"env": [{"name": name, "value": "0"}]}});
+    for name in ["RELAY_SHARD", "POD_NAME", "POD_NAMESPACE"] {
+        let spec = spec(name);
+        refused(&relay(&spec), "are set by the operator", &spec);
+    }
+    assert_eq!(relay(&spec("RUST_LOG")), "");
+}

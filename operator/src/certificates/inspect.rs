@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) not_after: i64,
     /// DNS names among the subject alternative names, sorted.
     pub(super) names: std::collections::BTreeSet<String>,
+    /// Its purposes include that of a TLS client.
+    pub(super) is_client: bool,
     /// Basic constraints say that it may sign others.
     pub(super) is_authority: bool,
 }
@@ -92,6 +94,7 @@ pub(super) fn facts(certificate: &CertificateDer<'_>) -> Option<Facts> {
     }
     let names = parsed.subject_alternative_name().ok()?;
     let names = names.iter().flat_map(|names| &names.value.general_names);
+    let purposes = parsed.extended_key_usage().ok()?;
     Some(Facts {
         not_before: parsed.validity().not_before.timestamp(),
         not_after: parsed.validity().not_after.timestamp(),
@@ -101,6 +104,7 @@ pub(super) fn facts(certificate: &CertificateDer<'_>) -> Option<Facts> {
                 _ => None,
             })
             .collect(),
+        is_client: purposes.is_some_and(|purposes| purposes.value.client_auth),
         is_authority: parsed.is_ca(),
     })
 }

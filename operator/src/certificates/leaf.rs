@@ -42,8 +42,8 @@ impl fmt::Debug for ClientIdentity {
 }
 
 impl Authority {
-    /// A client certificate for the operator. Leaves of servers carry no client usage, so a relay
-    /// cannot pose as the operator with its own certificate.
+    /// A client certificate for the operator. It carries no DNS name, by which admin ports tell the
+    /// operator from the other shards.
     pub fn operator_identity(&self, now: Timestamp) -> Result<ClientIdentity, CertificateError> {
         const SUBJECT: &str = "mail relay operator";
         let mut params = params(SUBJECT, now, CLIENT_LIFETIME);
@@ -58,16 +58,38 @@ impl Authority {
     }
 }
 
+/// What a leaf is for (RFC 5280 section 4.2.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usage {
+    /// TLS servers.
+    Server,
+    /// Both sides of a connection between shards.
+    ServerAndClient,
+}
+
+impl Usage {
+    fn purposes(self) -> Vec<ExtendedKeyUsagePurpose> {
+        match self {
+            Self::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Self::ServerAndClient => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        }
+    }
+}
+
 /// Keeps the leaf of `existing` or makes a new one for exactly `names`.
 pub(super) fn ensure(
     existing: Option<&SecretData>,
     authority: &Authority,
     names: &BTreeSet<String>,
+    usage: Usage,
     now: Timestamp,
 ) -> Result<Ensured, CertificateError> {
     let judged = existing
         .ok_or(Reissue::Missing)
-        .and_then(|data| judge(data, authority, names, now).map(|renew_at| (data, renew_at)));
+        .and_then(|data| Ok((data, judge(data, authority, names, usage, now)?)));
     let (mut data, reissued, renew_at) = match judged {
         Ok((old, renew_at)) => {
             let kept = old
@@ -77,7 +99,7 @@ pub(super) fn ensure(
             (kept.collect(), None, renew_at)
         }
         Err(reissue) => {
-            let (data, renew_at) = issue(authority, names, now)?;
+            let (data, renew_at) = issue(authority, names, usage, now)?;
             (data, Some(reissue), renew_at)
         }
     };
@@ -94,6 +116,7 @@ fn judge(
     data: &SecretData,
     authority: &Authority,
     names: &BTreeSet<String>,
+    usage: Usage,
     now: Timestamp,
 ) -> Result<Timestamp, Reissue> {
     let (chain, _) = inspect::pair(data).map_err(|fault| match fault {
@@ -104,6 +127,10 @@ fn judge(
     let facts = inspect::facts(leaf).ok_or(Reissue::Damaged)?;
     if facts.names != *names {
         return Err(Reissue::NamesChanged);
+    }
+    // A server's leaf that may also be a client's would get its holder into admin ports.
+    if facts.is_client != (usage == Usage::ServerAndClient) {
+        return Err(Reissue::UsageChanged);
     }
     let renew_at = two_thirds(facts.not_before, facts.not_after);
     if now >= renew_at || now.as_second() < facts.not_before {
@@ -147,11 +174,12 @@ fn verify(
 fn issue(
     authority: &Authority,
     names: &BTreeSet<String>,
+    usage: Usage,
     now: Timestamp,
 ) -> Result<(SecretData, Timestamp), CertificateError> {
     let subject = names.first().map_or("mail relay", String::as_str);
     let mut params = params(subject, now, LEAF_LIFETIME);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.extended_key_usages = usage.purposes();
     for name in names {
         let name = name
             .clone()

@@ -205,7 +205,7 @@ fn an_edited_bundle_mends_itself() {
 }
 
 #[test]
-fn the_operators_certificate_is_for_clients_and_a_relays_is_not() {
+fn clients_of_admin_ports_are_the_operator_and_shards_and_no_listener() {
     use rustls::server::WebPkiClientVerifier;
     let made = fresh(at(0));
     let mut roots = rustls::RootCertStore::empty();
@@ -219,10 +219,37 @@ fn the_operators_certificate_is_for_clients_and_a_relays_is_not() {
     verifier
         .verify_client_cert(&identity.chain[0], &[], now)
         .unwrap();
-    let (relay, _) = inspect::pair(&made.internal.data).unwrap();
+    let (shard, _) = inspect::pair(&made.internal.data).unwrap();
+    verifier.verify_client_cert(&shard[0], &[], now).unwrap();
+    let (listener, _) = inspect::pair(&made.serving.data).unwrap();
     verifier
-        .verify_client_cert(&relay[0], &[], now)
+        .verify_client_cert(&listener[0], &[], now)
         .unwrap_err();
+    // By their names the shards tell them apart.
+    let names = |leaf| inspect::facts(leaf).unwrap().names;
+    assert!(names(&identity.chain[0]).is_empty());
+    assert!(names(&shard[0]).iter().eq(["outbox.mailrelay.internal"]));
+}
+
+#[test]
+fn a_leaf_for_other_purposes_is_made_anew() {
+    let mut made = fresh(at(0));
+    let internal = BTreeSet::from(["outbox.mailrelay.internal".to_owned()]);
+    // As operators before this one made it: for servers alone.
+    let server = leaf::ensure(None, &made.authority, &internal, Usage::Server, at(0)).unwrap();
+    made.internal.data = server.data;
+    let both = leaf::ensure(
+        None,
+        &made.authority,
+        &names(),
+        Usage::ServerAndClient,
+        at(0),
+    );
+    made.serving.data = both.unwrap().data;
+    let mended = again(&made, &names(), at(1));
+    let changed = Some(Reissue::UsageChanged);
+    assert_eq!(reasons(&mended), [None, changed, changed]);
+    assert_eq!(reasons(&again(&mended, &names(), at(2))), [None; 3]);
 }
 
 #[test]

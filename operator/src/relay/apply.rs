@@ -45,6 +45,7 @@ pub(super) async fn run(
         certificates,
         ca,
         service,
+        shards_service,
         policy,
         budget,
         workload,
@@ -75,6 +76,7 @@ pub(super) async fn run(
         }
     };
     cached(context, &service, &stores.services).await?;
+    cached(context, &shards_service, &stores.services).await?;
     cached(context, &budget, &stores.budgets).await?;
     match &policy {
         Some(policy) => cached(context, policy, &stores.policies).await?,

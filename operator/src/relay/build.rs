@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) certificates: Vec<Secret>,
     pub(super) ca: Option<ConfigMap>,
     pub(super) service: Service,
+    /// By which shards find each other.
+    pub(super) shards_service: Service,
     /// `None` when the spec switches it off.
     pub(super) policy: Option<NetworkPolicy>,
     pub(super) budget: PodDisruptionBudget,
@@ -91,6 +93,7 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
         certificates: files::certificates(relay, &certificates, issues_serving),
         ca: files::ca(relay, &tls, &certificates),
         service: network::service(relay),
+        shards_service: network::shards_service(relay),
         policy: network::policy(relay, settings),
         budget: network::budget(relay),
         workload,

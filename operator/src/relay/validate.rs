@@ -156,6 +156,12 @@ fn files(
         secrets: &found.named,
         issuers: &found.issuers.usable,
         tls,
+        shards: found
+            .shards
+            .iter()
+            .map(|shard| shard.index.saturating_add(1))
+            .max()
+            .unwrap_or(0),
         internal: &certificates.internal.data,
     })
 }

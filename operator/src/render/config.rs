@@ -7,7 +7,7 @@ use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
     Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Dns, Health,
-    Listener, ListenerRole, ListenerTls, Privacy, QueueSettings, VERSION,
+    Listener, ListenerRole, ListenerTls, Privacy, QueueSettings, Siblings, VERSION,
 };
 
 use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation};
@@ -16,6 +16,9 @@ use crate::certificates::{CA, CERTIFICATE, KEY, SecretData};
 mod delivery;
 mod limits;
 mod transport;
+
+/// Shards that a relay is told of; the label of a stray claim may name any number.
+const MOST_SHARDS: i32 = 1024;
 
 /// The configuration, and the files that it names and that come with it in one Secret.
 pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Violation> {
@@ -64,6 +67,7 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
             certificate: certificate_files(INTERNAL_DIRECTORY),
             client_authority: Path::new(INTERNAL_DIRECTORY).join(CA),
         }),
+        siblings: siblings(inputs, namespace, name)?,
         buckets: Some(PathBuf::from(BUCKET_DIRECTORY)),
         domains: Vec::new(),
         credentials: Vec::new(),
@@ -80,6 +84,28 @@ pub(crate) fn hostname(relay: &api::SmtpRelay) -> String {
             relay.metadata.namespace.as_deref().unwrap_or_default()
         )
     })
+}
+
+/// The relay's shards. Those that are to go stand among them as long as they exist, since they may have
+/// handed mail to each other.
+fn siblings(
+    inputs: &RelayInputs<'_>,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Siblings>, Violation> {
+    let staying = inputs.relay.spec.replicas.clamp(0, MOST_SHARDS);
+    let shards = inputs.shards.clamp(staying, MOST_SHARDS);
+    if shards == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Siblings {
+        hosts: (0..shards)
+            .map(|index| names::shard_host(name, namespace, index))
+            .collect(),
+        staying: (staying < shards).then(|| staying.unsigned_abs()),
+        port: build_port("admin", names::ADMIN_PORT)?,
+        server_name: names::internal_server_name(name),
+    }))
 }
 
 fn build_listener(listener: &api::Listener, clients: &[Cidr]) -> Result<Listener, Violation> {

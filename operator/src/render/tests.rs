@@ -73,6 +73,7 @@ fn run(
         secrets,
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
+        shards: 1,
         internal: &CERTIFICATES.internal.data,
     })
 }
@@ -542,6 +543,7 @@ fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
         secrets: &BTreeMap::new(),
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
+        shards: 1,
         internal: &CERTIFICATES.internal.data,
     };
     let rendered = render(&inputs).unwrap();
@@ -551,4 +553,35 @@ fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
         relay_config::ListenerRole::Bounces
     );
     assert!(config.listeners[1].clients.is_empty());
+}
+
+#[test]
+fn a_relay_knows_all_of_its_shards_and_which_of_them_stay() {
+    let siblings = |replicas: i32, shards: i32| {
+        let relay = relay(json!({"replicas": replicas}));
+        let inputs = RelayInputs {
+            relay: &relay,
+            namespaces: &namespaces(),
+            domains: &[],
+            credentials: &[],
+            secrets: &BTreeMap::new(),
+            issuers: &[],
+            tls: Some(&CERTIFICATES.serving.data),
+            shards,
+            internal: &CERTIFICATES.internal.data,
+        };
+        config(&render(&inputs).unwrap()).siblings
+    };
+    let three = siblings(3, 3).unwrap();
+    let host = |index| format!("outbox-{index}.outbox-shards.mail.svc");
+    assert_eq!(three.hosts, [host(0), host(1), host(2)]);
+    assert_eq!((three.count(), three.port), (3, 8443));
+    assert_eq!(three.server_name, "outbox.mailrelay.internal");
+    let shrinks = siblings(1, 3).unwrap();
+    assert_eq!((shrinks.hosts.len(), shrinks.count()), (3, 1));
+    let goes = siblings(0, 1).unwrap();
+    assert_eq!((goes.hosts.len(), goes.count()), (1, 0));
+    assert_eq!(siblings(0, 0), None);
+    // A stray claim may carry any number.
+    assert_eq!(siblings(1, i32::MAX).unwrap().hosts.len(), 1024);
 }

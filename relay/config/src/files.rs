@@ -258,6 +258,64 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_among_the_siblings_names_the_field_and_the_remedy() {
+        let config = |siblings: &str| {
+            let admin = r#""admin":{"address":"127.0.0.1:0","certificate":"a","key":"b","clientAuthority":"c"}"#;
+            MAIN.replace(
+                "\"buckets\":\"buckets\"",
+                &format!("{admin},\"siblings\":{{\"serverName\":\"x.internal\",{siblings}}}"),
+            )
+        };
+        let rows = [
+            (
+                MAIN.replace(
+                    "\"buckets\":\"buckets\"",
+                    "\"siblings\":{\"serverName\":\"x\",\"hosts\":[\"a\"]}",
+                ),
+                "siblings: needs admin",
+            ),
+            (
+                config("\"hosts\":[]"),
+                "siblings.hosts: names 0 shards; give 1 to 1024",
+            ),
+            (
+                config("\"hosts\":[\"a.b\",\"a b\"]"),
+                "siblings.hosts[1]: \"a b\" is not a host name",
+            ),
+            (
+                config("\"hosts\":[\"a.b\",\"a.b\"]"),
+                "siblings.hosts[1]: \"a.b\" stands twice",
+            ),
+            (
+                config("\"hosts\":[\"a\"],\"port\":0"),
+                "siblings.port: is 0",
+            ),
+            (
+                config("\"hosts\":[\"a\",\"::1\"],\"staying\":3"),
+                "siblings.staying: 3 is more than the 2 shards of siblings.hosts",
+            ),
+            (
+                config("\"hosts\":[\"a\"]").replace("x.internal", "x internal"),
+                "siblings.serverName: \"x internal\" is not a host name",
+            ),
+        ];
+        for (text, expected) in rows {
+            let error = parse_files(Path::new("relay.json"), &source(&[("relay.json", &text)]));
+            let error = error.unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}\nnot {expected}");
+        }
+        let text = config("\"hosts\":[\"a\",\"192.0.2.1\"],\"staying\":0");
+        let files = [("relay.json", &*text), ("a", ""), ("b", ""), ("c", "")];
+        let read = parse_files(Path::new("relay.json"), &source(&files)).unwrap();
+        let siblings = read.config.siblings.unwrap();
+        assert_eq!((siblings.count(), siblings.port), (0, 8443));
+        assert_eq!(
+            (siblings.host(1), siblings.host(2)),
+            (Some("192.0.2.1"), None)
+        );
+    }
+
+    #[test]
     fn a_fault_of_a_route_or_smarthost_names_the_list_that_it_stands_in() {
         let delivery = |content: &str| {
             MAIN.replace(

@@ -12,6 +12,7 @@ mod delivery;
 mod limits;
 mod returns;
 mod route;
+mod siblings;
 mod smarthost;
 mod transport;
 
@@ -19,6 +20,7 @@ pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Retry, Timeouts};
 pub use limits::{LONGEST_HEADER, Limits};
 pub use returns::{Bounces, Reports, Suppression};
 pub use route::{LONGEST_TAG, NULL_SENDER, Route, is_tag};
+pub use siblings::{SHARD_VARIABLE, Siblings};
 pub use smarthost::{
     OAuth2, Smarthost, SmarthostAuthentication, SmarthostId, SmarthostLookup, SmarthostTls,
 };
@@ -66,6 +68,9 @@ pub struct Config {
     /// HTTPS with client certificates for the operator; absent without a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
+    /// The shards of this relay; absent for a relay that runs alone, which is shard 0 of 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub siblings: Option<Siblings>,
     /// Directory of bucket files beside the main file ([`crate::bucket_file`]); absent when all
     /// domains and credentials stand in the main file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,7 +279,7 @@ impl Default for Health {
     }
 }
 
-/// The operator's way in: HTTPS, client certificate required.
+/// The way in for the operator and for the other shards: HTTPS, client certificate required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Admin {
@@ -283,7 +288,7 @@ pub struct Admin {
     /// Own certificate.
     #[serde(flatten)]
     pub certificate: CertificateFiles,
-    /// PEM of the authority that signs the operator's client certificate.
+    /// PEM of the authority that signs the certificates of the operator and of the shards.
     pub client_authority: PathBuf,
 }
 

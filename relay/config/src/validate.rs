@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod returns;
+mod siblings;
 
 /// What the queue keeps to when it starts anew: work that is due later is due then.
 const LONGEST_HOLD: std::time::Duration = std::time::Duration::from_hours(90 * 24);
@@ -31,6 +32,7 @@ impl Config {
         self.validate_routes()?;
         self.validate_transport()?;
         self.authentication.validate()?;
+        self.validate_siblings()?;
         self.validate_domains()?;
         self.validate_credentials()
     }

@@ -4,7 +4,7 @@
 pub(super) mod dns;
 pub(super) mod peer;
 pub(super) mod signed;
-pub(super) mod web;
+pub(crate) mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,12 +3,14 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus::Encoder as _;
 use relay_config::{QueueStatus, RelayStatus};
 
+use super::siblings;
 use crate::context::{SharedContext, now};
+use crate::siblings::SiblingState;
 
 /// Routes of the health port.
 pub(crate) fn health(context: SharedContext, registry: prometheus::Registry) -> Router {
@@ -24,9 +26,14 @@ pub(crate) fn health(context: SharedContext, registry: prometheus::Registry) -> 
 /// Routes of the admin port.
 pub(crate) fn admin(context: SharedContext) -> Router {
     let suppressions = super::suppressions::routes(context.clone());
-    Router::new()
-        .route("/v1/status", get(status).with_state(context))
-        .merge(suppressions)
+    let operators = Router::new()
+        .route("/v1/status", get(status).with_state(context.clone()))
+        .merge(suppressions);
+    let siblings = Router::new().route(
+        "/v1/siblings/state",
+        post(sibling_state).with_state(context.clone()),
+    );
+    siblings::for_operator(operators).merge(siblings::for_siblings(siblings, context))
 }
 
 async fn ready(State(context): State<SharedContext>) -> impl IntoResponse {
@@ -51,6 +58,15 @@ async fn metrics(State(registry): State<prometheus::Registry>) -> impl IntoRespo
             error.to_string().into_bytes(),
         ),
     }
+}
+
+async fn sibling_state(State(context): State<SharedContext>) -> Json<SiblingState> {
+    let place = context.place();
+    Json(SiblingState {
+        shard: place.number,
+        leaving: place.is_leaving(),
+        accepting: context.unready().is_none(),
+    })
 }
 
 async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {

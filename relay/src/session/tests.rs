@@ -104,6 +104,7 @@ impl Relay {
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),
             instance: "outbox-0".into(),
+            shard: 0,
             listening: AtomicBool::new(true),
             config: parking_lot::Mutex::default(),
             reloaded: tokio::sync::watch::Sender::default(),

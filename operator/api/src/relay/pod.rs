@@ -182,8 +182,12 @@ pub struct PodTemplate {
 /// A variable of the relay's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(self.name in ['POD_NAME', 'POD_NAMESPACE', 'RELAY_SHARD'])")
+    .message("POD_NAME, POD_NAMESPACE and RELAY_SHARD say which pod it is and are set by the operator; remove the variable")
+    .field_path(".name"))]
 pub struct EnvironmentVariable {
-    /// Name, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Name, such as `OTEL_EXPORTER_OTLP_ENDPOINT`. Not `POD_NAME`, `POD_NAMESPACE` or `RELAY_SHARD`,
+    /// which the operator sets.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")

@@ -1,4 +1,4 @@
-//! Service, NetworkPolicy, PodDisruptionBudget.
+//! Services, NetworkPolicy, PodDisruptionBudget.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,9 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use operator_api::names::{ACCEPTING_LABEL, ADMIN_PORT, HEALTH_PORT, RELAY_LABEL};
+use operator_api::names::{
+    ACCEPTING_LABEL, ADMIN_PORT, HEALTH_PORT, RELAY_LABEL, shards_service as shards_name,
+};
 use operator_api::{ListenerRole, NamespaceFrom, ServiceType, SmtpRelay};
 
 use super::{metadata, relay_name};
@@ -50,6 +52,28 @@ pub(super) fn service(relay: &SmtpRelay) -> Service {
             ip_family_policy: settings.ip_family_policy,
             // Left out when not asked for, or the API server's own choice would be fought over.
             ip_families: Some(settings.ip_families).filter(|families| !families.is_empty()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Gives every pod of the relay a name in cluster DNS. Pods that are not ready are in it, too: one that
+/// goes is reached as long as it runs.
+pub(super) fn shards_service(relay: &SmtpRelay) -> Service {
+    Service {
+        metadata: metadata(relay, shards_name(relay_name(relay)), "shards-service"),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(selector(relay)),
+            ports: Some(vec![ServicePort {
+                name: Some("admin".to_owned()),
+                port: ADMIN_PORT,
+                target_port: Some(IntOrString::String("admin".to_owned())),
+                protocol: Some("TCP".to_owned()),
+                ..ServicePort::default()
+            }]),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -113,6 +137,10 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
             from: settings.namespace.as_deref().map(|own| vec![operator(own)]),
             ports: Some(vec![tcp(ADMIN_PORT)]),
         },
+        NetworkPolicyIngressRule {
+            from: Some(vec![siblings(relay)]),
+            ports: Some(vec![tcp(ADMIN_PORT)]),
+        },
     ];
     ingress.extend(proxies(relay));
     ingress.extend(reporters(relay));
@@ -124,6 +152,10 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
         NetworkPolicyEgressRule {
             to: None,
             ports: Some(outgoing_ports(relay).into_iter().map(tcp).collect()),
+        },
+        NetworkPolicyEgressRule {
+            to: Some(vec![siblings(relay)]),
+            ports: Some(vec![tcp(ADMIN_PORT)]),
         },
     ];
     Some(NetworkPolicy {
@@ -149,6 +181,14 @@ fn clients(relay: &SmtpRelay) -> Vec<NetworkPolicyPeer> {
     }];
     peers.extend(relay.spec.client_cidrs().iter().map(|cidr| network(cidr)));
     peers
+}
+
+/// The relay's own pods.
+fn siblings(relay: &SmtpRelay) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        pod_selector: Some(pods(relay)),
+        ..NetworkPolicyPeer::default()
+    }
 }
 
 /// Load balancers that speak the PROXY protocol, each to the listeners that expect it.

@@ -74,6 +74,7 @@ fn the_objects_of_an_empty_spec_are_as_recorded() {
     insta::assert_yaml_snapshot!("claim", workload::claim(&relay, 0));
     insta::assert_yaml_snapshot!("service_account", workload::service_account(&relay));
     insta::assert_yaml_snapshot!("service", network::service(&relay));
+    insta::assert_yaml_snapshot!("shards_service", network::shards_service(&relay));
     insta::assert_yaml_snapshot!("network_policy", network::policy(&relay, &settings()));
     insta::assert_yaml_snapshot!("budget", network::budget(&relay));
 }
@@ -135,6 +136,32 @@ fn o23_a_volume_is_never_wanted_by_two_pods_at_once() {
     let deployment = workload::deployment(&relay(json!({})), 0, &settings(), true);
     let strategy = deployment.spec.unwrap().strategy.unwrap();
     assert_eq!(strategy.type_.as_deref(), Some("Recreate"));
+}
+
+#[test]
+fn pods_have_a_name_in_dns_by_which_the_others_find_them_however_long_the_relays_is() {
+    let mut relay = relay(json!({"replicas": 2}));
+    relay.metadata.name = Some("a".repeat(45));
+    let shards = workload::deployment(&relay, i32::MAX, &settings(), true);
+    let pod = shards.spec.unwrap().template.spec.unwrap();
+    let (host, subdomain) = (pod.hostname.unwrap(), pod.subdomain.unwrap());
+    assert!(
+        host.len() <= 63 && subdomain.len() <= 63,
+        "{host} {subdomain}"
+    );
+    let service = network::shards_service(&relay);
+    assert_eq!(service.metadata.name.as_ref(), Some(&subdomain));
+    let name = operator_api::names::shard_host(&"a".repeat(45), "post", i32::MAX);
+    assert_eq!(name, format!("{host}.{subdomain}.post.svc"));
+    // A pod that leaves the Service for clients is found all the same.
+    assert!(
+        !service
+            .spec
+            .unwrap()
+            .selector
+            .unwrap()
+            .contains_key("mailrelay.dev/accepting")
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use operator_api::names::{
     self, ACCEPTING_LABEL, DRAINING_SINCE_ANNOTATION, RELAY_LABEL, SHARD_LABEL,
 };
 use operator_api::{PodTemplate, SmtpRelay};
-use relay_config::MAIN_FILE;
+use relay_config::{MAIN_FILE, SHARD_VARIABLE};
 
 use super::{metadata, relay_name, volumes};
 use crate::context::Settings;
@@ -138,6 +138,9 @@ fn pod(
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
+            // The name of the pod in cluster DNS, which the other shards use.
+            hostname: Some(names::shard(relay_name(relay), index)),
+            subdomain: Some(names::shards_service(relay_name(relay))),
             service_account_name: Some(relay_name(relay).to_owned()),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -148,7 +151,7 @@ fn pod(
             tolerations: some(template.tolerations.clone()),
             affinity: Some(affinity.unwrap_or_else(|| apart(relay_name(relay)))),
             priority_class_name: template.priority_class_name.clone(),
-            containers: vec![container(relay, &template, settings)],
+            containers: vec![container(relay, index, &template, settings)],
             volumes: Some(vec![
                 volumes::configuration(relay),
                 volumes::queue(relay, index),
@@ -158,7 +161,12 @@ fn pod(
     }
 }
 
-fn container(relay: &SmtpRelay, template: &PodTemplate, settings: &Settings) -> Container {
+fn container(
+    relay: &SmtpRelay,
+    index: i32,
+    template: &PodTemplate,
+    settings: &Settings,
+) -> Container {
     let listeners = relay.spec.listeners();
     let ports = listeners
         .iter()
@@ -180,7 +188,7 @@ fn container(relay: &SmtpRelay, template: &PodTemplate, settings: &Settings) -> 
             "--config".to_owned(),
             format!("{}/{MAIN_FILE}", names::CONFIG_DIRECTORY),
         ]),
-        env: Some(environment(template)),
+        env: Some(environment(template, index)),
         ports: Some(ports.map(port).collect()),
         resources: Some(template.resources.clone().unwrap_or_else(default_resources)),
         security_context: Some(container_security()),
@@ -235,7 +243,7 @@ fn container_security() -> SecurityContext {
     }
 }
 
-fn environment(template: &PodTemplate) -> Vec<EnvVar> {
+fn environment(template: &PodTemplate, index: i32) -> Vec<EnvVar> {
     let field = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value: None,
@@ -251,11 +259,15 @@ fn environment(template: &PodTemplate) -> Vec<EnvVar> {
         field("POD_NAME", "metadata.name"),
         field("POD_NAMESPACE", "metadata.namespace"),
     ];
-    variables.extend(template.env.iter().map(|variable| EnvVar {
-        name: variable.name.clone(),
-        value: Some(variable.value.clone()),
+    let value = |name: &str, value: &str| EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
         value_from: None,
-    }));
+    };
+    variables.push(value(SHARD_VARIABLE, &index.to_string()));
+    // None of them has the name of one above; the resource's own rules see to it.
+    let users = template.env.iter();
+    variables.extend(users.map(|variable| value(&variable.name, &variable.value)));
     variables
 }
 

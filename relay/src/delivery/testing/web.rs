@@ -29,6 +29,10 @@ impl Authority {
         self.0.der().clone()
     }
 
+    pub(crate) fn sign(&self, params: &CertificateParams, key: &KeyPair) -> rcgen::Certificate {
+        params.signed_by(key, &*self.0).unwrap()
+    }
+
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
