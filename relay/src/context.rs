@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Egress;
 use crate::metrics::Metrics;
+use crate::returns::Senders;
 use crate::snapshot::Snapshot;
 use crate::suppression::Suppressions;
 
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) state: PathBuf,
     /// Recipients that must not be written to.
     pub(crate) suppressions: Arc<Suppressions>,
+    /// Who is told of bounces that come back by mail.
+    pub(crate) senders: Senders,
     /// What is known of the way out.
     pub(crate) egress: Egress,
     /// Instruments.
@@ -145,11 +148,13 @@ impl Context {
         )
         .unwrap();
         let (suppressions, _) = Suppressions::open(&directory.join("queue"), now()).unwrap();
+        let (senders, _) = Senders::open(&directory.join("queue"), now()).unwrap();
         Arc::new(Self {
             snapshot,
             queue,
             state: directory.to_path_buf(),
             suppressions: Arc::new(suppressions),
+            senders,
             egress: Egress::default(),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),

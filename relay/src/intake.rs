@@ -24,8 +24,10 @@ mod authors;
 mod joined;
 mod options;
 mod prepare;
+mod report;
 mod trace;
 
+pub(crate) use report::{Unsent, pass_on};
 pub(crate) use trace::Origin;
 
 use trace::Stamp;

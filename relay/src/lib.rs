@@ -30,6 +30,7 @@ mod siblings;
 mod signing;
 mod snapshot;
 mod suppression;
+mod table;
 mod telemetry;
 mod tls;
 mod trace_parent;

@@ -247,7 +247,8 @@ impl Metrics {
     }
 
     /// A failure was reported to its sender (`sent`), or why not (`null_sender`, `not_wanted`); or a
-    /// delay (`delayed`) or success (`relayed`).
+    /// delay (`delayed`) or success (`relayed`). A report that came by mail was `passed_on` to the
+    /// sender, or `not_passed_on`.
     pub(crate) fn bounce(&self, result: &'static str) {
         self.bounces.add(1, &[KeyValue::new("result", result)]);
     }

@@ -23,8 +23,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::{ConfigState, Context, SharedContext, now};
 use crate::metrics::Metrics;
+use crate::returns::Senders;
 use crate::snapshot::{Snapshot, SnapshotError};
-use crate::suppression::{SuppressionError, Suppressions};
+use crate::suppression::Suppressions;
+use crate::table::TableError;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{delivery, descriptors, http, listener, reload, siblings};
 
@@ -49,7 +51,7 @@ pub(crate) enum ServeError {
     #[error("queue.directory: {0}")]
     Queue(#[from] OpenError),
     #[error("queue.directory: {0}")]
-    Suppressions(#[from] SuppressionError),
+    Table(#[from] TableError),
     #[error("{field}: {address} cannot be bound: {source}")]
     Bind {
         field: String,
@@ -68,7 +70,7 @@ impl ServeError {
         match self {
             Self::Configuration(_) | Self::Telemetry(_) | Self::Shard(_) => 78,
             Self::Bind { .. } => 71,
-            Self::Queue(_) | Self::Suppressions(_) | Self::QueueFailed => 74,
+            Self::Queue(_) | Self::Table(_) | Self::QueueFailed => 74,
             Self::Runtime(_) | Self::Signals(_) => 1,
         }
     }
@@ -119,12 +121,15 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
-    let suppressions = open_suppressions(path, &snapshot)?;
+    // In the queue's directory, which is this process's alone once the queue is open.
+    let suppressions = count_damage("suppressions", Suppressions::open(&directory, now())?);
+    let senders = count_damage("senders", Senders::open(&directory, now())?);
     let context = Arc::new(Context {
         snapshot,
         queue: queue.clone(),
         state,
         suppressions: Arc::new(suppressions),
+        senders,
         egress: delivery::Egress::default(),
         metrics: Metrics::new(&telemetry.meter()),
         shutdown: CancellationToken::new(),
@@ -251,20 +256,16 @@ fn open_queue(path: &Path, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Queue, S
     Ok(queue)
 }
 
-/// In the queue's directory, which is this process's alone once the queue is open.
-fn open_suppressions(
-    path: &Path,
-    snapshot: &ArcSwap<Snapshot>,
-) -> Result<Suppressions, ServeError> {
-    let directory = beside(path, &snapshot.load().config.queue.directory);
-    let (suppressions, damaged) = Suppressions::open(&directory, now())?;
+/// What was opened of a table of this name, after a word about damaged records of its file.
+fn count_damage<T>(table: &'static str, (opened, damaged): (T, u64)) -> T {
     if damaged > 0 {
         tracing::error!(
+            table,
             records = damaged,
-            "damaged records of the suppression list were set aside beside it"
+            "damaged records of a table were set aside beside its file in the queue directory"
         );
     }
-    Ok(suppressions)
+    opened
 }
 
 /// `relative` beside the main file at `path`.

@@ -1,19 +1,15 @@
 //! Recipients that a sending domain must not write to any more: mailboxes that do not exist, and
-//! people who complained. One list per sending domain, durable beside the queue.
+//! people who complained. One list per sending domain, durable beside the queue, in a [`Table`].
 //!
 //! An entry is found by the recipient's [`Mark`], a hash of the address: complaints come back without
 //! the address as often as not, but with the return path that the relay made, which holds the mark.
 //!
-//! Limits: [`MOST_ENTRIES`] entries in all, [`LONGEST_DETAIL`] characters of words each. An entry that
-//! has expired counts for nothing and goes with the next rewriting of the file.
+//! Limits: [`MOST_ENTRIES`] entries in all, [`LONGEST_DETAIL`] characters of words each.
 
 mod entry;
-mod mark;
-mod store;
 
+pub(crate) use crate::table::Mark;
 pub(crate) use entry::{Cause, Entry, Source};
-pub(crate) use mark::Mark;
-pub(crate) use store::{SuppressionError, Suppressions};
 
 use relay_queue::Timestamp;
 use relay_smtp::Address;
@@ -21,9 +17,13 @@ use relay_smtp::server::Answer;
 
 use crate::context::SharedContext;
 use crate::policy::Denial;
+use crate::table::Table;
+
+/// All lists of a relay.
+pub(crate) type Suppressions = Table<Entry>;
 
 /// Entries of all domains together.
-pub(crate) const MOST_ENTRIES: usize = 500_000;
+const MOST_ENTRIES: usize = 500_000;
 /// Characters of what a server said.
 const LONGEST_DETAIL: usize = 400;
 

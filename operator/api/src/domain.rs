@@ -106,7 +106,7 @@ pub struct Bounces {
     /// A domain whose mail is nothing but reports, such as `bounces.example.com`: the sending domain
     /// or one below it, so that SPF stays aligned. Publish an MX record that leads to a listener of the
     /// relay with `role: Bounces`, and an SPF record as for the sending domain. Bounces and complaints
-    /// feed the suppression list.
+    /// feed the suppression list, and bounces go on to the senders of the messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 253))]
     #[x_kube(

@@ -1,10 +1,10 @@
 //! A small file of records beside the queue, for what must outlive the process and is no mail.
 //!
 //! A record is a line: eight hexadecimal digits of its CRC-32, a space, the record, a line feed. It is
-//! durable when [`Journal::append`] returns. Recovery is as the queue's: a torn tail is cut; a file
-//! with damaged records is copied aside before the whole ones are written anew; nothing is deleted
-//! and nothing damaged is read. After a failed write that cannot be taken back, or a failed sync,
-//! nothing more is written.
+//! durable when [`Journal::append`] or [`Journal::append_all`] returns. Recovery is as the queue's: a
+//! torn tail is cut; a file with damaged records is copied aside before the whole ones are written
+//! anew; nothing is deleted and nothing damaged is read. After a failed write that cannot be taken
+//! back, or a failed sync, nothing more is written.
 //!
 //! All calls block on the disk.
 
@@ -86,12 +86,19 @@ impl Journal {
 
     /// Appends a record, which must have no line feed in it.
     pub fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        self.append_all(std::iter::once(record))
+    }
+
+    /// Appends records with one sync for all; a crash may leave the first of them.
+    pub fn append_all<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         if self.failed {
             return Err(io::Error::other("an earlier write to the journal failed"));
         }
-        let mut line = Vec::new();
-        write_line(record, &mut line)?;
-        if let Err(error) = write_all(&*self.file, &mut [IoSlice::new(&line)], self.length) {
+        let mut lines = Vec::new();
+        for record in records {
+            write_line(record, &mut lines)?;
+        }
+        if let Err(error) = write_all(&*self.file, &mut [IoSlice::new(&lines)], self.length) {
             self.failed = self.file.truncate(self.length).is_err();
             return Err(error);
         }
@@ -99,7 +106,7 @@ impl Journal {
             self.failed = true;
             return Err(error);
         }
-        self.length += line.len() as u64;
+        self.length += lines.len() as u64;
         Ok(())
     }
 

@@ -18,7 +18,8 @@ use relay_smtp::address::canonical_domain;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{SharedContext, now};
-use crate::suppression::{Cause, Entry, Mark, Source, SuppressionError};
+use crate::suppression::{Cause, Entry, Mark, Source};
+use crate::table::TableError;
 
 /// Entries of one answer at most.
 const MOST: usize = 1000;
@@ -73,10 +74,10 @@ impl IntoResponse for Fault {
     }
 }
 
-impl From<SuppressionError> for Fault {
-    fn from(error: SuppressionError) -> Self {
+impl From<TableError> for Fault {
+    fn from(error: TableError) -> Self {
         let code = match error {
-            SuppressionError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            TableError::Full(..) => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(code, error.to_string())
@@ -177,7 +178,11 @@ async fn remove(
         _ => return Err(bad("give address or mark, and not both")),
     };
     let domain = which.domain.to_ascii_lowercase();
-    if context.suppressions.remove(domain.clone(), mark).await? {
+    if context
+        .suppressions
+        .remove(domain.clone(), mark, now())
+        .await?
+    {
         tracing::info!(domain, %mark, "a recipient was taken off the suppression list");
         Ok(StatusCode::NO_CONTENT)
     } else {

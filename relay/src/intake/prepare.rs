@@ -125,7 +125,7 @@ impl Draft {
 
 /// Cases L1 to L3: whoever breaks a line later breaks the signature with it. What came as `BINARYMIME`
 /// becomes text, since few servers on the way take anything else (RFC 3030 section 3).
-fn need(message: &Message) -> Option<Need> {
+pub(super) fn need(message: &Message) -> Option<Need> {
     if message.binary {
         return Some(Need::Text);
     }
@@ -175,7 +175,7 @@ fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>, without_author: bool)
 }
 
 /// Whether a message goes in a circle.
-fn judge_hops(header: &Header, octets: &[u8], hostname: &str) -> Result<(), Denial> {
+pub(super) fn judge_hops(header: &Header, octets: &[u8], hostname: &str) -> Result<(), Denial> {
     let hops = || {
         header
             .fields

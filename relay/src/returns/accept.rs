@@ -10,7 +10,7 @@ use super::path::{Known, PathFault};
 use super::report::{self, Complaint, Report, Status};
 use crate::context::{SharedContext, now};
 use crate::delivery::Category;
-use crate::intake::Origin;
+use crate::intake::{self, Origin, Unsent};
 use crate::policy::Denial;
 use crate::snapshot::{SendingDomain, Snapshot};
 use crate::suppression::{self, Cause, Entry, Mark, Source};
@@ -86,7 +86,7 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
             context.metrics.report("unknown", "refused");
             NOT_A_REPORT
         }
-        Some(report) => apply(context, &message.recipients, &report).await,
+        Some(report) => apply(context, origin, &message, &report).await,
     };
     tracing::info!(
         session = %origin.session,
@@ -101,11 +101,17 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
     answer
 }
 
-async fn apply(context: &SharedContext, recipients: &[Address], report: &Report) -> Answer {
+async fn apply(
+    context: &SharedContext,
+    origin: &Origin,
+    message: &Message,
+    report: &Report,
+) -> Answer {
     let snapshot = context.snapshot.load_full();
     let now = now();
     let mut known = false;
-    for recipient in recipients {
+    let mut senders = Vec::new();
+    for recipient in &message.recipients {
         // The configuration may have changed since `RCPT`.
         let Some(domain) = snapshot.bounce_domains.get(recipient.domain()) else {
             continue;
@@ -116,6 +122,7 @@ async fn apply(context: &SharedContext, recipients: &[Address], report: &Report)
         let (entry, which) = match (report, target) {
             (Report::Delivery(statuses), Some(target)) => {
                 known = true;
+                senders.extend(whom(context, &snapshot, domain, &target, now));
                 (bounced(domain, target, statuses, now), "delivery")
             }
             // Delivery is reported to return paths alone.
@@ -138,6 +145,9 @@ async fn apply(context: &SharedContext, recipients: &[Address], report: &Report)
             }
         }
     }
+    if let Err(answer) = tell(context, origin, message, senders).await {
+        return answer;
+    }
     match report {
         _ if known => Answer::fixed(250, "2.0.0", "the report was taken"),
         Report::Complaint(_) => {
@@ -145,6 +155,50 @@ async fn apply(context: &SharedContext, recipients: &[Address], report: &Report)
             UNKNOWN_MESSAGE
         }
         Report::Delivery(_) => NOT_A_REPORT,
+    }
+}
+
+/// The sender of the message, unless it is at a bounce domain: that was made one after the message was
+/// sent, and nobody reads there.
+fn whom(
+    context: &SharedContext,
+    snapshot: &Snapshot,
+    domain: &SendingDomain,
+    target: &Known,
+    now: Timestamp,
+) -> Option<Address> {
+    let sender = context.senders.whom(&domain.name, target, now);
+    if sender.is_none() {
+        context.metrics.bounce("not_passed_on");
+    }
+    sender.filter(|sender| !snapshot.bounce_domains.contains_key(sender.domain()))
+}
+
+/// Passes a report of delivery on to the senders of what it is about; the reply when that has to be
+/// tried again.
+async fn tell(
+    context: &SharedContext,
+    origin: &Origin,
+    message: &Message,
+    mut senders: Vec<Address>,
+) -> Result<(), Answer> {
+    senders.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    senders.dedup();
+    if senders.is_empty() {
+        return Ok(());
+    }
+    match intake::pass_on(context, origin, message, senders).await {
+        Ok(id) => {
+            context.metrics.bounce("passed_on");
+            tracing::info!(session = %origin.session, message_id = %id, "report passed on to the sender");
+            Ok(())
+        }
+        Err(Unsent::Unfit(reason)) => {
+            context.metrics.bounce("not_passed_on");
+            tracing::warn!(session = %origin.session, reason, "a report is not passed on to the sender");
+            Ok(())
+        }
+        Err(Unsent::Later(answer)) => Err(answer),
     }
 }
 

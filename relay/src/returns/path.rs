@@ -1,8 +1,13 @@
 //! Return paths (VERP): `b-TOKEN@bounces.example` or `bounces+TOKEN@example`.
 //!
-//! A token is the id of the message (26 characters), the recipient's mark (12) and a MAC over both
-//! (16 characters, 80 bits), in one case of letters, since mail systems fold it. It says by itself for
-//! whom it was made, so the relay remembers nothing; it ends with the age of its message's id.
+//! A token is the id of the message (26 characters), the recipient's mark (12) and, where reports come
+//! to this relay, the mark of the sender (12), with a MAC over all of them, in one case of letters, since
+//! mail systems fold it. It says by itself for whom it was made, so the relay remembers nothing but its
+//! senders (`senders`); it ends with the age of its message's id.
+//!
+//! A local part has 64 octets (RFC 5321 section 4.5.3.1.1), which leaves 60 bits for the MAC beside a
+//! sender's mark. Whoever guesses has one try per `RCPT`: a million a second for a century come to one in
+//! three hundred of what it takes.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -20,8 +25,8 @@ use crate::suppression::Mark;
 /// Characters of the parts of a token.
 const ID: usize = 26;
 const MARK: usize = 12;
-const MAC: usize = 16;
-const TOKEN: usize = ID + MARK + MAC;
+/// With the mark of a sender, and without.
+const MACS: [usize; 2] = [12, 16];
 /// Octets of a key at least.
 const SHORTEST_KEY: usize = 32;
 /// Before a token at a domain of its own.
@@ -53,6 +58,8 @@ pub(crate) struct ReturnPaths {
 pub(crate) struct Known {
     pub(crate) id: MessageId,
     pub(crate) mark: Mark,
+    /// Of the sender; `None` when nobody is to be told of bounces.
+    pub(crate) sender: Option<Mark>,
 }
 
 /// Why a return path is refused.
@@ -102,11 +109,28 @@ impl ReturnPaths {
         self.taken_here.then_some(&self.domain)
     }
 
-    /// The return path of a message for one recipient; `None` if it would be no address.
-    pub(crate) fn make(&self, id: MessageId, recipient: &Address) -> Option<Address> {
+    /// How long a return path is good.
+    pub(crate) const fn valid_for(&self) -> Duration {
+        self.valid_for
+    }
+
+    /// The return path of a message for one recipient; `sender` is told of bounces, where reports come
+    /// to this relay. `None` if it would be no address.
+    pub(crate) fn make(
+        &self,
+        id: MessageId,
+        recipient: &Address,
+        sender: Option<Mark>,
+    ) -> Option<Address> {
         let mark = Mark::of(recipient);
-        let mac = self.mac(self.keys.first()?, id, mark);
-        let token = format!("{id}{mark}{mac}").to_ascii_lowercase();
+        let known = if self.taken_here {
+            format!("{id}{mark}{}", sender.unwrap_or(Mark::LEAST))
+        } else {
+            format!("{id}{mark}")
+        };
+        let known = known.to_ascii_lowercase();
+        let mac = self.mac(self.keys.first()?, &known);
+        let token = format!("{known}{mac}");
         Address::parse(&format!("{}{token}@{}", self.prefix, self.domain)).ok()
     }
 
@@ -116,15 +140,18 @@ impl ReturnPaths {
             .get(..self.prefix.len())
             .filter(|start| start.eq_ignore_ascii_case(&self.prefix))
             .and_then(|_| local_part.get(self.prefix.len()..))
-            .filter(|token| token.len() == TOKEN && token.is_ascii())
-            .ok_or(PathFault::Malformed)?;
-        let (id, rest) = token.split_at(ID);
-        let (mark, mac) = rest.split_at(MARK);
+            .filter(|token| token.len() == self.known() + self.digits() && token.is_ascii())
+            .ok_or(PathFault::Malformed)?
+            .to_ascii_lowercase();
+        let (known, mac) = token.split_at(self.known());
+        let (id, marks) = known.split_at(ID);
+        let (mark, sender) = marks.split_at(MARK);
         let id = MessageId::from_str(id).map_err(|_| PathFault::Malformed)?;
-        let mark = Mark::from_str(mark).map_err(|_| PathFault::Malformed)?;
-        let mac = mac.to_ascii_lowercase();
+        let read = |mark| Mark::from_str(mark).map_err(|_| PathFault::Malformed);
+        let mark = read(mark)?;
+        let sender = self.taken_here.then(|| read(sender)).transpose()?;
         let made = self.keys.iter().any(|key| {
-            let expected = self.mac(key, id, mark);
+            let expected = self.mac(key, known);
             verify_slices_are_equal(expected.as_bytes(), mac.as_bytes()).is_ok()
         });
         if !made {
@@ -135,23 +162,34 @@ impl ReturnPaths {
         if early || u128::from(age) > self.valid_for.as_millis() {
             return Err(PathFault::Expired);
         }
-        Ok(Known { id, mark })
+        let sender = sender.filter(|mark| *mark != Mark::LEAST);
+        Ok(Known { id, mark, sender })
     }
 
-    fn mac(&self, key: &hmac::Key, id: MessageId, mark: Mark) -> String {
-        let text = format!("return-path\0{}\0{id}\0{mark}", self.sending_domain);
+    /// Characters of what a token says.
+    const fn known(&self) -> usize {
+        ID + if self.taken_here { 2 * MARK } else { MARK }
+    }
+
+    /// Characters of its MAC.
+    const fn digits(&self) -> usize {
+        MACS[if self.taken_here { 0 } else { 1 }]
+    }
+
+    /// Over what a token says; how long that is says which parts it has.
+    fn mac(&self, key: &hmac::Key, known: &str) -> String {
+        let text = format!("return-path\0{}\0{known}", self.sending_domain);
         let tag = hmac::sign(key, text.as_bytes());
-        // Two marks' worth of digits hold 60 bits each; 80 are 16 digits.
         let first = tag.as_ref().first_chunk().copied().unwrap_or_default();
-        let value = u128::from_be_bytes(first) >> (128 - 5 * MAC);
-        digits(value)
+        digits(u128::from_be_bytes(first), self.digits())
     }
 }
 
-/// [`MAC`] digits of base 32, in the alphabet of ids.
-fn digits(value: u128) -> String {
+/// The first bits of a value as so many digits of base 32, in the alphabet of ids.
+fn digits(value: u128, count: usize) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    (0..MAC)
+    let value = value >> (128 - 5 * count);
+    (0..count)
         .rev()
         .map(|place| {
             let digit = usize::try_from((value >> (5 * place)) & 31).unwrap_or_default();
@@ -191,16 +229,21 @@ mod tests {
     #[test]
     fn a_return_path_says_for_whom_it_was_made_in_any_case_of_letters() {
         let paths = paths("shop.example", &[1]);
-        let path = paths.make(id(), &recipient()).unwrap();
+        let sender = Mark::of(&Address::parse("desk@shop.example").unwrap());
+        let path = paths.make(id(), &recipient(), Some(sender)).unwrap();
         assert_eq!(path.domain(), "bounces.shop.example");
-        assert!(path.local_part().starts_with("b-") && path.local_part().len() <= 64);
+        assert!(path.local_part().starts_with("b-") && path.local_part().len() == 64);
         let known = Known {
             id: id(),
             mark: Mark::of(&recipient()),
+            sender: Some(sender),
         };
         assert_eq!(paths.check(path.local_part(), NOW), Ok(known));
         let upper = path.local_part().to_ascii_uppercase();
         assert_eq!(paths.check(&upper, NOW), Ok(known));
+        let path = paths.make(id(), &recipient(), None).unwrap();
+        let nobody = paths.check(path.local_part(), NOW).unwrap();
+        assert_eq!(nobody.sender, None);
     }
 
     #[test]
@@ -211,8 +254,10 @@ mod tests {
             ..Bounces::default()
         };
         let paths = ReturnPaths::new("shop.example", &bounces).unwrap();
-        let path = paths.make(id(), &recipient()).unwrap();
-        assert!(path.as_str().starts_with("bounces+") && path.local_part().len() <= 64);
+        let path = paths.make(id(), &recipient(), None).unwrap();
+        assert!(path.as_str().starts_with("bounces+"));
+        assert_eq!(path.local_part().len(), "bounces+".len() + 54);
+        assert!(paths.check(path.local_part(), NOW).is_ok());
         assert_eq!(path.domain(), "shop.example");
         assert_eq!(paths.taken_here(), None);
     }
@@ -220,7 +265,7 @@ mod tests {
     #[test]
     fn whatever_is_changed_is_a_forgery() {
         let paths = paths("shop.example", &[1]);
-        let path = paths.make(id(), &recipient()).unwrap();
+        let path = paths.make(id(), &recipient(), None).unwrap();
         let local = path.local_part();
         for place in 2..local.len() {
             let mut octets = local.as_bytes().to_vec();
@@ -241,7 +286,7 @@ mod tests {
             assert_eq!(paths.check(text, NOW), Err(PathFault::Malformed), "{text}");
         }
         assert_eq!(
-            paths.check(&format!("b-{}", "u".repeat(TOKEN)), NOW),
+            paths.check(&format!("b-{}", "u".repeat(62)), NOW),
             Err(PathFault::Malformed)
         );
     }
@@ -251,10 +296,10 @@ mod tests {
         let old = paths("shop.example", &[1]);
         let both = paths("shop.example", &[2, 1]);
         let new = paths("shop.example", &[2]);
-        let path = old.make(id(), &recipient()).unwrap();
+        let path = old.make(id(), &recipient(), None).unwrap();
         assert!(both.check(path.local_part(), NOW).is_ok());
         assert_eq!(new.check(path.local_part(), NOW), Err(PathFault::Forged));
-        let made = both.make(id(), &recipient()).unwrap();
+        let made = both.make(id(), &recipient(), None).unwrap();
         assert!(new.check(made.local_part(), NOW).is_ok());
         let other = paths("news.example", &[1]);
         assert_eq!(other.check(path.local_part(), NOW), Err(PathFault::Forged));
@@ -263,7 +308,7 @@ mod tests {
     #[test]
     fn a_path_ends_with_the_age_of_its_message() {
         let paths = paths("shop.example", &[1]);
-        let path = paths.make(id(), &recipient()).unwrap();
+        let path = paths.make(id(), &recipient(), None).unwrap();
         let at = |milliseconds: u64| paths.check(path.local_part(), Timestamp(milliseconds));
         let valid = 30 * 24 * 3_600_000;
         assert!(at(NOW.0 + valid).is_ok());

@@ -95,8 +95,10 @@ impl Relay {
         let (queue, _) = Queue::open(settings, Timestamp(0), route).unwrap();
         let suppressions =
             crate::suppression::Suppressions::open(&directory.path().join("queue"), Timestamp(0));
+        let senders = crate::returns::Senders::open(&directory.path().join("queue"), Timestamp(0));
         let context = Arc::new(Context {
             suppressions: Arc::new(suppressions.unwrap().0),
+            senders: senders.unwrap().0,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
             state: directory.path().to_path_buf(),

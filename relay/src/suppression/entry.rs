@@ -4,7 +4,8 @@ use relay_queue::Timestamp;
 use relay_smtp::Address;
 use serde::{Deserialize, Serialize};
 
-use super::{LONGEST_DETAIL, Mark};
+use super::{LONGEST_DETAIL, MOST_ENTRIES, Mark};
+use crate::table::Row;
 
 /// Why a recipient is suppressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,14 +70,24 @@ pub(crate) struct Entry {
     pub(crate) expires: Option<Timestamp>,
 }
 
-impl Entry {
-    /// Whether it counts.
-    pub(crate) fn holds(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+impl Row for Entry {
+    const NAME: &'static str = "suppressions";
+    const MOST: usize = MOST_ENTRIES;
+
+    fn domain(&self) -> &str {
+        &self.domain
     }
 
-    /// Within the limits, on one line.
-    pub(super) fn bounded(mut self) -> Self {
+    fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+
+    /// On one line.
+    fn bounded(mut self) -> Self {
         self.detail = self
             .detail
             .chars()

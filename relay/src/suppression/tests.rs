@@ -74,8 +74,17 @@ async fn an_entry_that_is_removed_is_gone_after_a_restart_too() {
     let list = open(directory.path());
     let one = entry("shop.example", "a@dest.example", Cause::Complaint);
     list.add(one.clone(), NOW).await.unwrap();
-    assert!(list.remove("shop.example".into(), one.mark).await.unwrap());
-    assert!(!list.remove("shop.example".into(), one.mark).await.unwrap());
+    assert!(
+        list.remove("shop.example".into(), one.mark, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !list
+            .remove("shop.example".into(), one.mark, NOW)
+            .await
+            .unwrap()
+    );
     for list in [list, open(directory.path())] {
         assert_eq!(list.len(), 0);
     }

@@ -137,6 +137,25 @@ fn a_recipient_that_a_report_says_is_unknown_is_refused_the_next_time() {
         "{text}"
     );
     assert!(text.contains("there is no such mailbox"), "{text}");
+    // Who sent it is told, in the server's words, as of a bounce that comes at once.
+    let told = receiver.wait_for(|message| message.recipients == [FROM]);
+    assert_eq!(told.sender, "");
+    assert!(
+        told.content
+            .starts_with("Received: from mx.reader.example "),
+        "{}",
+        told.content
+    );
+    assert!(
+        told.content.contains("\nAction: failed\n"),
+        "{}",
+        told.content
+    );
+    assert!(
+        told.content.contains("\nSubject: invoice 1\n"),
+        "{}",
+        told.content
+    );
     // Others are still written to.
     deliver(
         &relay,
@@ -145,6 +164,21 @@ fn a_recipient_that_a_report_says_is_unknown_is_refused_the_next_time() {
         "bob@reader.example",
         "Subject: invoice 3",
     );
+}
+
+#[test]
+fn a_sender_is_told_of_a_bounce_that_comes_after_the_relay_was_killed() {
+    let receiver = Receiver::start();
+    let setup = setup(&receiver);
+    let relay = setup.start();
+    let to = "ada@reader.example";
+    let arrived = deliver(&relay, &setup, &receiver, to, "Subject: invoice 1");
+    relay.kill();
+    let relay = setup.start();
+    let reply = report(&relay, &arrived.sender, &bounce(to, "Subject: invoice 1"));
+    assert!(reply.starts_with("250 2.0.0"), "{reply}");
+    receiver.wait_for(|message| message.recipients == [FROM] && message.sender.is_empty());
+    crate::http::metrics_with(&relay, "relay_bounces_total{result=\"passed_on\"} 1");
 }
 
 #[test]
@@ -264,7 +298,7 @@ fn contents(good: &str) -> Vec<Way> {
     };
     let complaints = format!("complaints@{BOUNCES}");
     let about_another = complaint(&Received {
-        sender: format!("b-{}@{BOUNCES}", "0".repeat(54)),
+        sender: format!("b-{}@{BOUNCES}", "0".repeat(62)),
         recipients: Vec::new(),
         content: "Subject: x\n\nx\n".into(),
     });

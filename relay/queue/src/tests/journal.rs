@@ -38,6 +38,17 @@ fn a_record_that_was_appended_survives_a_power_cut() {
 }
 
 #[test]
+fn records_that_were_appended_together_survive_a_power_cut_in_order() {
+    let disk = three();
+    let (mut journal, _) = open(&disk);
+    let more: [&[u8]; 2] = [b"four", b"five"];
+    journal.append_all(more.into_iter()).unwrap();
+    journal.append_all(std::iter::empty()).unwrap();
+    let all = ["one", "two", "three", "four", "five"];
+    assert_eq!(records(&disk.power_cut()), all);
+}
+
+#[test]
 fn a_torn_tail_is_cut_wherever_it_ends() {
     let disk = three();
     let whole = disk.files(DIRECTORY)[Path::new(FILE)].clone();

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use relay_smtp::client::{self, RECIPIENTS, Stage, Verdict};
+use relay_smtp::options::RecipientOptions;
 use relay_smtp::{Address, EnhancedCode};
 
 use super::fault::{of_connection, unreadable};
@@ -13,6 +14,7 @@ use crate::context::now;
 use crate::delivery::connection::{Connection, ConnectionError};
 use crate::delivery::outcome::{self, Fate, Kind, PassedOn};
 use crate::returns::ReturnPaths;
+use crate::table::Mark;
 
 impl Attempt<'_, '_> {
     /// Sends to all open recipients over one connection, in as many transactions as it takes; gives
@@ -127,7 +129,14 @@ impl Attempt<'_, '_> {
             .collect();
         let smtputf8 = self.needs_utf8(content, positions);
         let content = self.content_for(content, connection);
-        let return_path = self.return_path(connection, recipients.first().copied());
+        let first = recipients.first().copied();
+        let asked = recipient_options.first().copied().flatten();
+        let told = if asked.is_some_and(RecipientOptions::never) {
+            None
+        } else {
+            self.remember_sender().await
+        };
+        let return_path = self.return_path(connection, first, told);
         let envelope = client::Envelope {
             options: Some(&mail),
             recipient_options: &recipient_options,
@@ -147,15 +156,36 @@ impl Attempt<'_, '_> {
         domain.returns.as_ref()
     }
 
+    /// The mark by which the sender is found again when a bounce comes to a return path that the relay
+    /// takes mail for. None for a sender at a bounce domain, where nobody reads.
+    async fn remember_sender(&self) -> Option<Mark> {
+        let sender = self.work.envelope.sender.as_ref()?;
+        let paths = self
+            .return_paths()
+            .filter(|paths| paths.taken_here().is_some())?;
+        if self.snapshot.bounce_domains.contains_key(sender.domain()) {
+            return None;
+        }
+        let senders = &self.engine.context.senders;
+        senders
+            .remember(sender.domain(), sender, paths.valid_for(), now())
+            .await
+    }
+
     /// What `MAIL FROM` names.
-    fn return_path(&self, connection: &Connection, recipient: Option<&Address>) -> Option<Address> {
+    fn return_path(
+        &self,
+        connection: &Connection,
+        recipient: Option<&Address>,
+        told: Option<Mark>,
+    ) -> Option<Address> {
         let Some(sender) = &self.work.envelope.sender else {
             return self.in_place_of_null(connection);
         };
         let made = self
             .return_paths()
             .zip(recipient)
-            .and_then(|(paths, recipient)| paths.make(self.work.id, recipient));
+            .and_then(|(paths, recipient)| paths.make(self.work.id, recipient, told));
         Some(made.unwrap_or_else(|| sender.clone()))
     }
 

@@ -12,6 +12,9 @@ use super::*;
 const RETURNS: &str = "- {name: news.example, senders: ['*'], bounces: {domain: bounces.news.example, \
     keys: ['AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=']}}\n";
 
+/// Who sent the message.
+const SENDER: &str = "desk@news.example";
+
 /// The listener with `role: Bounces`.
 const REPORTS: usize = 9;
 
@@ -25,10 +28,26 @@ fn recipient() -> Address {
 
 /// A return path of a message for that recipient, made so long ago.
 fn path(relay: &Relay, age: u64) -> Address {
+    path_for(relay, age, SENDER)
+}
+
+fn path_for(relay: &Relay, age: u64, sender: &str) -> Address {
     let snapshot = relay.context.snapshot.load();
     let paths: &ReturnPaths = snapshot.domains["news.example"].returns.as_ref().unwrap();
     let id = MessageId::new(Timestamp(now().0 - age), 7);
-    paths.make(id, &recipient()).unwrap()
+    let sender = Address::parse(sender).unwrap();
+    paths
+        .make(id, &recipient(), Some(Mark::of(&sender)))
+        .unwrap()
+}
+
+/// The relay knows its sender, as after a delivery.
+async fn send(relay: &Relay, sender: &str) {
+    let desk = Address::parse(sender).unwrap();
+    let holds = std::time::Duration::from_hours(720);
+    let senders = &relay.context.senders;
+    let mark = senders.remember("news.example", &desk, holds, now()).await;
+    assert_eq!(mark, Some(Mark::of(&desk)));
 }
 
 fn entry(relay: &Relay) -> Option<Entry> {
@@ -87,8 +106,81 @@ async fn a_bounce_that_comes_to_its_return_path_suppresses_the_recipient() {
     assert_eq!(entry.address.unwrap().as_str(), "To@dest.example");
     assert_eq!(entry.detail, "smtp; 550 5.1.1 no such user");
     assert!(entry.message.is_some());
-    // Nothing is relayed.
+    // Nobody knows who sent it, so nobody is told.
     assert!(relay.queued().is_empty());
+}
+
+#[tokio::test]
+async fn a_report_goes_on_to_the_sender_with_the_null_path_and_as_it_came() {
+    let relay = relay().await;
+    send(&relay, SENDER).await;
+    let to = path(&relay, 3_600_000);
+    let content = bounce("no such user");
+    assert_eq!(report(&relay, to.as_str(), &content).await[..3], *"250");
+    let queued = relay.queued();
+    assert_eq!(queued.len(), 1);
+    let (work, text) = &queued[0];
+    let envelope = &work.envelope;
+    assert_eq!(envelope.sender, None);
+    assert_eq!(envelope.recipients, [Address::parse(SENDER).unwrap()]);
+    let (trace, rest) = text.split_at(text.find("From: MAILER").unwrap());
+    assert!(
+        trace.starts_with("Received: from ") && trace.contains("by outbox.example "),
+        "{trace}"
+    );
+    assert_eq!(rest, format!("{content}\r\n"));
+    assert!(entry(&relay).is_some());
+}
+
+#[tokio::test]
+async fn a_message_gives_its_sender_three_reports_and_a_complaint_none() {
+    let relay = relay().await;
+    send(&relay, SENDER).await;
+    let to = path(&relay, 0);
+    let about = complaint(to.as_str());
+    assert_eq!(report(&relay, to.as_str(), &about).await[..3], *"250");
+    assert!(relay.queued().is_empty());
+    for number in 1..=5 {
+        let reply = report(&relay, to.as_str(), &bounce("no such user")).await;
+        assert_eq!(reply[..3], *"250");
+        assert_eq!(relay.context.queue.status().0, number.min(3));
+    }
+    // Other messages are not held against it.
+    let other = path(&relay, 1000);
+    report(&relay, other.as_str(), &bounce("no such user")).await;
+    assert_eq!(relay.context.queue.status().0, 4);
+}
+
+#[tokio::test]
+async fn a_report_never_goes_on_to_a_bounce_domain() {
+    let relay = relay().await;
+    let sender = "complaints@bounces.news.example";
+    send(&relay, sender).await;
+    let to = path_for(&relay, 0, sender);
+    let reply = report(&relay, to.as_str(), &bounce("no such user")).await;
+    assert_eq!(reply[..3], *"250");
+    assert!(relay.queued().is_empty());
+}
+
+#[tokio::test]
+async fn a_report_that_goes_in_a_circle_or_is_large_feeds_the_list_and_stays_here() {
+    for head in [
+        "Received: from a by outbox.example with SMTP; x\r\n".repeat(6),
+        format!("Subject: {}\r\n", "x".repeat(900)).repeat(400),
+    ] {
+        let relay = relay().await;
+        send(&relay, SENDER).await;
+        let to = path(&relay, 0);
+        let body = if head.starts_with("Subject") {
+            "x\r\n".repeat(400_000)
+        } else {
+            String::new()
+        };
+        let content = format!("{head}{}\r\n{body}", bounce("no such user"));
+        assert_eq!(report(&relay, to.as_str(), &content).await[..3], *"250");
+        assert!(relay.queued().is_empty());
+        assert!(entry(&relay).is_some());
+    }
 }
 
 #[tokio::test]
@@ -124,11 +216,15 @@ async fn a_complaint_is_matched_by_the_return_path_of_its_message() {
 async fn everything_that_is_no_return_path_of_ours_is_refused() {
     let relay = relay().await;
     let good = path(&relay, 0);
-    let forged = good.as_str().replacen('@', "x@", 1);
+    let short = good
+        .as_str()
+        .replacen('@', "", 1)
+        .replacen("bounces", "@bounces", 1)
+        .replacen("b-0", "b-", 1);
     let changed = format!("b-{}{}", "0".repeat(20), &good.as_str()[22..]);
     let old = path(&relay, 31 * 24 * 3_600_000);
     for (to, expected) in [
-        (forged.as_str(), "there is no such mailbox"),
+        (short.as_str(), "there is no such mailbox"),
         (&changed, "this return path was not made here"),
         (old.as_str(), "the time of this return path is over"),
         (

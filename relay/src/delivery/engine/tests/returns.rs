@@ -1,6 +1,7 @@
 //! Return paths of a sending domain with a bounce address.
 
 use super::*;
+use crate::table::Mark;
 
 const A: &str = "a@[127.0.0.1]";
 const B: &str = "b@[127.0.0.1]";
@@ -37,13 +38,42 @@ async fn each_recipient_has_a_return_path_of_its_own_that_the_relay_knows_again(
         let path = return_path(&message.mail);
         assert_eq!(path.domain(), "bounces.from.example");
         assert_eq!(message.recipients, [format!("RCPT TO:<{to}>")]);
-        let made = paths.make(id, &relay_smtp::Address::parse(to).unwrap());
+        let sender = Mark::of(&relay_smtp::Address::parse("desk@from.example").unwrap());
+        let made = paths.make(id, &relay_smtp::Address::parse(to).unwrap(), Some(sender));
         assert_eq!(made, Some(path.clone()));
         assert!(paths.check(path.local_part(), now()).is_ok());
         // The author stays, and with it what DKIM and DMARC look at.
         assert!(message.content.contains("From: shop@from.example\r\n"));
     }
     relay.stop().await;
+}
+
+#[tokio::test]
+async fn who_wants_no_report_or_cannot_get_one_is_not_remembered() {
+    use relay_smtp::options::{Notify, RecipientOptions};
+    let never = RecipientOptions {
+        notify: Some(Notify::default()),
+        ..RecipientOptions::default()
+    };
+    let options = relay_queue::Options {
+        recipients: [(0, never)].into(),
+        ..relay_queue::Options::default()
+    };
+    // At a bounce domain there is nobody.
+    for (bounces, options) in [
+        ("domain: bounces.from.example", options),
+        ("domain: from.example", relay_queue::Options::default()),
+    ] {
+        let (relay, peer) = shop(Behaviour::default(), bounces).await;
+        relay.submit_asking(options, SHOP, &[A], TEXT).await;
+        relay.queued(0).await;
+        let path = return_path(&peer.messages()[0].mail);
+        let snapshot = relay.context.snapshot.load_full();
+        let paths = snapshot.domains["from.example"].returns.as_ref().unwrap();
+        assert_eq!(paths.check(path.local_part(), now()).unwrap().sender, None);
+        assert_eq!(relay.context.senders.table.len(), 0);
+        relay.stop().await;
+    }
 }
 
 #[tokio::test]

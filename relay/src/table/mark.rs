@@ -25,6 +25,9 @@ pub(crate) struct Mark(u64);
 pub(crate) struct NoMark;
 
 impl Mark {
+    /// Of no address, and before all others.
+    pub(crate) const LEAST: Self = Self(0);
+
     pub(crate) fn of(address: &Address) -> Self {
         let text = format!("recipient\0{}", address.as_str().to_lowercase());
         let hash = digest(&SHA256, text.as_bytes());
