@@ -63,9 +63,11 @@ pub(super) async fn run(context: SharedContext) {
             return;
         }
     };
+    let egress = context.clone();
+    let heard = Arc::new(move || egress.egress.answered(now()));
     let engine = Arc::new(Engine {
         families: Families::default(),
-        resolvers: Resolvers::new(tls.clone(), context.metrics.clone()),
+        resolvers: Resolvers::new(tls.clone(), context.metrics.clone(), heard),
         sts: Sts::open(context.state.join("mta-sts"), context.metrics.clone()),
         context,
         tls,

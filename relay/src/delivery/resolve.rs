@@ -6,6 +6,7 @@
 //! own, bounded by entries.
 
 mod backend;
+mod checked;
 mod secure;
 
 use std::net::{IpAddr, SocketAddr};
@@ -24,11 +25,16 @@ use super::tls::Tls;
 use crate::metrics::Metrics;
 pub(crate) use backend::check_anchors;
 use backend::{Backend, Judged};
+pub(super) use checked::Heard;
+use checked::{ALIASES, ENDLESS};
 
 /// Answers that are kept.
 const CACHE_ENTRIES: u64 = 10_000;
 /// Mail exchangers of one domain that are looked at.
 const EXCHANGERS: usize = 50;
+
+/// Aliases that hickory follows, if each comes in an answer of its own, less one.
+const LOOKUPS: usize = 7;
 
 /// Why a name gave no hosts or addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +78,7 @@ impl ResolveError {
 pub(super) struct Resolvers {
     tls: Tls,
     metrics: Metrics,
+    heard: Heard,
     current: Kept,
     plain: Kept,
 }
@@ -79,10 +86,12 @@ pub(super) struct Resolvers {
 type Kept = Mutex<Option<(Dns, Arc<Resolver>)>>;
 
 impl Resolvers {
-    pub(super) fn new(tls: Tls, metrics: Metrics) -> Self {
+    /// `heard` is told whenever a name server has answered; what comes from the cache is no answer.
+    pub(super) fn new(tls: Tls, metrics: Metrics, heard: Heard) -> Self {
         Self {
             tls,
             metrics,
+            heard,
             current: Mutex::new(None),
             plain: Mutex::new(None),
         }
@@ -120,7 +129,7 @@ impl Resolvers {
         {
             return Ok(resolver.clone());
         }
-        let backend = Backend::new(dns, &self.tls.verified, &self.metrics)
+        let backend = Backend::new(dns, &self.tls.verified, &self.metrics, self.heard.clone())
             .map_err(|error| ResolveError::NoNameServers(error.to_string()))?;
         let resolver = Arc::new(Resolver {
             backend,
@@ -248,8 +257,28 @@ impl Resolver {
         match failure {
             _ if !addresses.is_empty() => Ok(addresses),
             Some(error) => Err(error),
-            None if exists => Err(ResolveError::NoRecords(host.into())),
+            None if exists => Err(self.no_addresses(host).await),
             None => Err(ResolveError::NoSuchName(host.into())),
+        }
+    }
+
+    /// Why a host has no addresses. Aliases beyond those that hickory follows are to it as a name without
+    /// records, and a chain that somebody lets grow would bounce mail.
+    async fn no_addresses(&self, host: &str) -> ResolveError {
+        let mut name = host.to_owned();
+        for _ in 0..LOOKUPS {
+            match self.lookup(&name, RecordType::CNAME).await {
+                Ok(Answer::Records(records)) => match records.first() {
+                    Some(RData::CNAME(target)) => name = text(&target.0),
+                    _ => return ResolveError::NoRecords(host.into()),
+                },
+                Ok(_) => return ResolveError::NoRecords(host.into()),
+                Err(error) => return error,
+            }
+        }
+        ResolveError::Temporary {
+            name: host.into(),
+            cause: ENDLESS.into(),
         }
     }
 

@@ -2,7 +2,9 @@
 //! context around a real queue directory.
 
 pub(super) mod dns;
+pub(super) mod lies;
 pub(super) mod peer;
+pub(super) mod raw;
 pub(super) mod signed;
 pub(crate) mod web;
 

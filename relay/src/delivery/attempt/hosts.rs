@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::Attempt;
 use super::fault::{forbidden, hopeful, of_host_lookup, of_resolve, refused_literal};
-use crate::context::now;
 use crate::delivery::outcome::Fate;
 use crate::delivery::plan::{self, Exchanger, Hop};
 use crate::delivery::resolve::{ResolveError, Resolver};
@@ -124,13 +123,7 @@ impl Attempt<'_, '_> {
         let found = match hop.host.parse() {
             Ok(address) => Ok(vec![address]),
             Err(_) => match self.resolver_of(hop) {
-                Ok(resolver) => {
-                    let found = resolver.addresses(&hop.host).await;
-                    if found.is_ok() {
-                        self.engine.context.egress.answered(now());
-                    }
-                    found
-                }
+                Ok(resolver) => resolver.addresses(&hop.host).await,
                 Err(error) => Err(error),
             },
         };

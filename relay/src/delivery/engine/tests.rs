@@ -5,6 +5,7 @@ mod connections;
 mod conversion;
 mod hostile;
 mod hosts;
+mod names;
 mod replies;
 mod returns;
 mod routes;

@@ -23,13 +23,12 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, Record, RecordType};
-use hickory_resolver::{
-    NameServerPool, PoolContext, TlsConfig, TokioResolver, system_conf::read_system_conf,
-};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, system_conf::read_system_conf};
 use moka::sync::Cache;
 use relay_config::{Dns, Dnssec};
 use tokio::time::timeout;
 
+use super::checked::{Checking, Heard};
 use super::{name_server, set_options};
 use crate::metrics::Metrics;
 use probe::Probe;
@@ -40,8 +39,8 @@ const DENIALS: u64 = 10_000;
 const TOP_LEVELS: u64 = 1_000;
 /// How long what the root says of a top-level domain is kept.
 const TOP_LEVEL_TIME: Duration = Duration::from_mins(10);
-/// Time for an answer with all that it takes to validate it, in that of one query: a hostile zone could
-/// make the chain long and each of its links slow.
+/// Time for an answer with its aliases and all that it takes to validate it, in that of one query: a
+/// hostile zone could make the chain long and each of its links slow.
 const QUERIES: u32 = 8;
 /// Bounds on the time for which a denial is kept.
 const DENIAL_TIMES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
@@ -72,11 +71,14 @@ impl Judged {
     }
 }
 
+/// One of hickory's.
+pub(super) type Resolver = hickory_resolver::Resolver<Checking>;
+
 /// Answers for one set of name servers.
 pub(super) struct Backend {
-    plain: TokioResolver,
+    plain: Resolver,
     judge: Judge,
-    /// For a validated answer.
+    /// For an answer with all that it takes.
     limit: Duration,
     denials: Cache<(Name, RecordType), (NetError, Instant)>,
     top_levels: Cache<Name, bool>,
@@ -84,8 +86,8 @@ pub(super) struct Backend {
 
 enum Judge {
     Nobody,
-    Relay(TokioResolver),
-    RelayWhilePossible(TokioResolver, Arc<Probe>),
+    Relay(Resolver),
+    RelayWhilePossible(Resolver, Arc<Probe>),
     Resolver(CachingClient<AskForProof>),
 }
 
@@ -94,11 +96,12 @@ impl Backend {
         dns: &Dns,
         tls: &rustls::ClientConfig,
         metrics: &Metrics,
+        heard: Heard,
     ) -> Result<Self, NetError> {
+        let checking = Checking::new(heard);
         let (config, options) = settings(dns)?;
         let build = |anchors: Option<TrustAnchors>| {
-            let runtime = TokioRuntimeProvider::default();
-            let mut builder = TokioResolver::builder_with_config(config.clone(), runtime)
+            let mut builder = Resolver::builder_with_config(config.clone(), checking.clone())
                 .with_options(options.clone())
                 // Without this the builder looks for the system's certificate authorities, of which
                 // an image from scratch has none, and fails.
@@ -124,7 +127,7 @@ impl Backend {
                 let pool = NameServerPool::from_config(
                     config.name_servers.clone(),
                     Arc::new(PoolContext::new(options.clone(), tls)),
-                    TokioRuntimeProvider::default(),
+                    checking.clone(),
                 );
                 let handle = AskForProof(RetryDnsHandle::new(pool, options.attempts));
                 Judge::Resolver(CachingClient::new(options.cache_size, handle, true))
@@ -156,9 +159,10 @@ impl Backend {
             }
             Judge::Resolver(client) => {
                 let query = Query::query(name.clone(), kind);
-                let lookup = client.lookup(query, DnsRequestOptions::default()).await?;
+                let lookup = client.lookup(query, DnsRequestOptions::default());
+                let lookup = timeout(self.limit, Box::pin(lookup)).await;
                 Ok(Judged {
-                    lookup,
+                    lookup: lookup.unwrap_or(Err(NetError::Timeout))?,
                     trust: Trust::Resolver,
                 })
             }
@@ -166,16 +170,18 @@ impl Backend {
     }
 
     async fn plain(&self, name: &Name, kind: RecordType) -> Result<Judged, NetError> {
-        let lookup = self.plain.lookup(name.clone(), kind).await?;
+        // Boxed, for it is held in several places of an attempt's future.
+        let lookup = Box::pin(self.plain.lookup(name.clone(), kind));
+        let lookup = timeout(self.limit, lookup).await;
         Ok(Judged {
-            lookup,
+            lookup: lookup.unwrap_or(Err(NetError::Timeout))?,
             trust: Trust::Nothing,
         })
     }
 
     async fn validate(
         &self,
-        resolver: &TokioResolver,
+        resolver: &Resolver,
         name: &Name,
         kind: RecordType,
     ) -> Result<Judged, NetError> {
@@ -185,7 +191,8 @@ impl Backend {
         {
             return Err(denial);
         }
-        let answer = timeout(self.limit, resolver.lookup(name.clone(), kind)).await;
+        let answer = Box::pin(resolver.lookup(name.clone(), kind));
+        let answer = timeout(self.limit, answer).await;
         let error = match answer.unwrap_or(Err(NetError::Timeout)) {
             Ok(lookup) => {
                 return Ok(Judged {
@@ -213,7 +220,7 @@ impl Backend {
     }
 
     /// Whether the root zone proves that the top-level domain of `name` does not exist.
-    async fn is_private(&self, resolver: &TokioResolver, name: &Name) -> bool {
+    async fn is_private(&self, resolver: &Resolver, name: &Name) -> bool {
         let top = name.trim_to(1);
         if top.is_root() {
             return false;
@@ -303,10 +310,10 @@ fn denial_time(none: &NoRecords) -> Duration {
 
 /// Asks the resolver to say whether it validated (RFC 6840 section 5.7).
 #[derive(Clone)]
-struct AskForProof(RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>);
+struct AskForProof(RetryDnsHandle<NameServerPool<Checking>>);
 
 impl DnsHandle for AskForProof {
-    type Response = <RetryDnsHandle<NameServerPool<TokioRuntimeProvider>> as DnsHandle>::Response;
+    type Response = <RetryDnsHandle<NameServerPool<Checking>> as DnsHandle>::Response;
     type Runtime = TokioRuntimeProvider;
 
     fn send(&self, mut request: DnsRequest) -> Self::Response {

@@ -5,10 +5,8 @@ use std::time::Instant;
 use hickory_resolver::proto::rr::rdata::TLSA;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
-use super::{Answer, ResolveError, Resolver, absolute, text};
+use super::{ALIASES, Answer, ResolveError, Resolver, absolute, text};
 
-/// Aliases of one name that are followed.
-const ALIASES: usize = 16;
 /// TXT records of one name that are looked at, and octets of each.
 const TEXTS: usize = 32;
 const TEXT_OCTETS: usize = 1024;

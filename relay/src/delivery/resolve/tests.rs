@@ -1,4 +1,7 @@
+mod hostile;
 mod secure;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::delivery::testing::dns::Dns as Server;
@@ -11,7 +14,7 @@ async fn resolver(records: &[(&str, &str, &str)]) -> (Arc<Resolver>, Server) {
         dnssec: Dnssec::Disabled,
         ..Dns::default()
     };
-    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread(), Arc::new(|| ()));
     (resolvers.get(&settings).unwrap(), server)
 }
 
@@ -154,7 +157,7 @@ async fn answers_are_kept_and_names_are_absolute() {
 
 #[tokio::test]
 async fn resolvers_are_kept_until_their_settings_change() {
-    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread(), Arc::new(|| ()));
     let settings = |port: u16| Dns {
         servers: vec![([127, 0, 0, 1], port).into()],
         timeout: relay_config::Duration::from_secs(1),
@@ -188,4 +191,29 @@ async fn m5_aliases_that_lead_round_end_in_bounded_time_and_the_mail_waits() {
             server.queries()
         );
     }
+}
+
+#[tokio::test]
+async fn what_comes_from_the_cache_or_is_a_failure_is_no_answer_of_a_name_server() {
+    let server = Server::start(&[("a.test", "MX", "10 mx.test")]).await;
+    let settings = Dns {
+        servers: vec![server.address],
+        timeout: relay_config::Duration::from_millis(300),
+        dnssec: Dnssec::Disabled,
+        ..Dns::default()
+    };
+    let heard = Arc::<AtomicUsize>::default();
+    let count = heard.clone();
+    let tell: Heard = Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread(), tell);
+    let resolver = resolvers.get(&settings).unwrap();
+    for _ in 0..3 {
+        resolver.exchangers("a.test").await.unwrap();
+        resolver.exchangers("missing.test").await.unwrap_err();
+        resolver.exchangers("servfail.test").await.unwrap_err();
+        resolver.exchangers("silent.test").await.unwrap_err();
+    }
+    assert_eq!(heard.load(Ordering::SeqCst), 2);
 }

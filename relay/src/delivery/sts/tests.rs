@@ -68,7 +68,7 @@ fn resolver(address: std::net::SocketAddr) -> Arc<Resolver> {
         dnssec: Dnssec::Disabled,
         ..Dns::default()
     };
-    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread(), Arc::new(|| ()));
     resolvers.get(&settings).unwrap()
 }
 

@@ -26,7 +26,7 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 /// The data of a record, as a zone file has it.
-pub(super) fn data(kind: &str, data: &str) -> RData {
+pub(crate) fn data(kind: &str, data: &str) -> RData {
     match kind {
         "A" => RData::A(A(data.parse().unwrap())),
         "AAAA" => RData::AAAA(AAAA(data.parse().unwrap())),

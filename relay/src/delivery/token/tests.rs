@@ -202,7 +202,7 @@ pub(in crate::delivery) async fn endpoint(answers: &'static [&'static str]) -> E
         path: std::path::Path::new("ca.pem"),
         content: pem.as_bytes(),
     };
-    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread(), Arc::new(|| ()));
     let dns = relay_config::Dns {
         servers: vec![([127, 0, 0, 1], 1).into()],
         ..relay_config::Dns::default()

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use super::Resolver;
 use crate::metrics::Metrics;
 
 /// Between two looks.
@@ -57,7 +57,7 @@ impl Probe {
     }
 
     /// Whether signatures pass. Only the first caller and those beside it wait for a look.
-    pub(super) async fn passes(self: &Arc<Self>, resolver: &TokioResolver) -> bool {
+    pub(super) async fn passes(self: &Arc<Self>, resolver: &Resolver) -> bool {
         let seen = *self.seen.lock();
         let Some((result, at)) = seen else {
             let _looking = self.looking.lock().await;
@@ -79,7 +79,7 @@ impl Probe {
         result.is_ok()
     }
 
-    async fn look(&self, resolver: &TokioResolver) -> Result<(), Fault> {
+    async fn look(&self, resolver: &Resolver) -> Result<(), Fault> {
         let mut result = Err(Fault::NoAnswer);
         for zone in &self.zones {
             result = self.look_at(resolver, zone).await;
@@ -94,7 +94,7 @@ impl Probe {
         result
     }
 
-    async fn look_at(&self, resolver: &TokioResolver, zone: &Name) -> Result<(), Fault> {
+    async fn look_at(&self, resolver: &Resolver, zone: &Name) -> Result<(), Fault> {
         resolver.clear_lookup_cache(zone.clone(), RecordType::SOA);
         match timeout(self.limit, resolver.lookup(zone.clone(), RecordType::SOA)).await {
             Ok(Ok(lookup)) => {

@@ -29,7 +29,7 @@ fn resolver_of(server: &SignedDns, dnssec: Dnssec) -> Arc<Resolver> {
         dnssec,
         trust_anchors: vec![server.anchor.clone()],
     };
-    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread());
+    let resolvers = Resolvers::new(Tls::new().unwrap(), Metrics::unread(), Arc::new(|| ()));
     resolvers.get(&settings).unwrap()
 }
 
