@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::returns::Senders;
 use crate::snapshot::Snapshot;
 use crate::suppression::Suppressions;
+use crate::tls_reports::TlsReports;
 
 /// Shared by all tasks; cloned as an `Arc`.
 pub(crate) struct Context {
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) suppressions: Arc<Suppressions>,
     /// Who is told of bounces that come back by mail.
     pub(crate) senders: Senders,
+    /// What is told of TLS to the domains that ask for it.
+    pub(crate) tls_reports: Arc<TlsReports>,
     /// What is known of the way out.
     pub(crate) egress: Egress,
     /// Instruments.
@@ -149,12 +152,14 @@ impl Context {
         .unwrap();
         let (suppressions, _) = Suppressions::open(&directory.join("queue"), now()).unwrap();
         let (senders, _) = Senders::open(&directory.join("queue"), now()).unwrap();
+        let (tls_reports, _) = TlsReports::open(&directory.join("queue"), now()).unwrap();
         Arc::new(Self {
             snapshot,
             queue,
             state: directory.to_path_buf(),
             suppressions: Arc::new(suppressions),
             senders,
+            tls_reports: Arc::new(tls_reports),
             egress: Egress::default(),
             metrics: Metrics::unread(),
             shutdown: CancellationToken::new(),

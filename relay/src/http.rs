@@ -27,6 +27,7 @@ use crate::context::SharedContext;
 mod routes;
 mod siblings;
 mod suppressions;
+mod tls_reports;
 
 pub(crate) use routes::{admin, health};
 use siblings::Caller;

@@ -85,6 +85,9 @@ pub(crate) async fn accept(context: &SharedContext, origin: &Origin, message: Me
         trace_parent,
         options: Options {
             tag: draft.tag.clone(),
+            // What the client said to the relay goes before what stands in the message (RFC 8689
+            // section 4.1).
+            tls_optional: draft.tls_optional && !message.options.require_tls,
             ..options::absolute(message.options, message.recipient_options, now)
         },
     };

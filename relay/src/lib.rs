@@ -25,7 +25,6 @@ mod reload;
 mod returns;
 mod serve;
 mod session;
-#[cfg_attr(not(test), expect(dead_code, reason = "what asks siblings comes next"))]
 mod siblings;
 mod signing;
 mod snapshot;
@@ -33,6 +32,7 @@ mod suppression;
 mod table;
 mod telemetry;
 mod tls;
+mod tls_reports;
 mod trace_parent;
 
 pub use cli::main;

@@ -28,6 +28,7 @@ use crate::snapshot::{Snapshot, SnapshotError};
 use crate::suppression::Suppressions;
 use crate::table::TableError;
 use crate::telemetry::{Telemetry, TelemetryError};
+use crate::tls_reports::TlsReports;
 use crate::{delivery, descriptors, http, listener, reload, siblings};
 
 /// Content of accepted messages kept in memory for the first attempt, in octets.
@@ -52,6 +53,8 @@ pub(crate) enum ServeError {
     Queue(#[from] OpenError),
     #[error("queue.directory: {0}")]
     Table(#[from] TableError),
+    #[error("queue.directory: the TLS reports cannot be read: {0}")]
+    TlsReports(std::io::Error),
     #[error("{field}: {address} cannot be bound: {source}")]
     Bind {
         field: String,
@@ -70,7 +73,7 @@ impl ServeError {
         match self {
             Self::Configuration(_) | Self::Telemetry(_) | Self::Shard(_) => 78,
             Self::Bind { .. } => 71,
-            Self::Queue(_) | Self::Table(_) | Self::QueueFailed => 74,
+            Self::Queue(_) | Self::Table(_) | Self::TlsReports(_) | Self::QueueFailed => 74,
             Self::Runtime(_) | Self::Signals(_) => 1,
         }
     }
@@ -124,12 +127,15 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
     // In the queue's directory, which is this process's alone once the queue is open.
     let suppressions = count_damage("suppressions", Suppressions::open(&directory, now())?);
     let senders = count_damage("senders", Senders::open(&directory, now())?);
+    let opened = TlsReports::open(&directory, now()).map_err(ServeError::TlsReports)?;
+    let tls_reports = count_damage("tls-reports", opened);
     let context = Arc::new(Context {
         snapshot,
         queue: queue.clone(),
         state,
         suppressions: Arc::new(suppressions),
         senders,
+        tls_reports: Arc::new(tls_reports),
         egress: delivery::Egress::default(),
         metrics: Metrics::new(&telemetry.meter()),
         shutdown: CancellationToken::new(),

@@ -34,6 +34,9 @@ pub mod reason {
     /// `Accepted` is true, but an entry of `delivery.tlsOverrides` has expired and has no effect; the
     /// message names it.
     pub const OVERRIDE_EXPIRED: &str = "OverrideExpired";
+    /// `Accepted` is true, but no TLS reports are sent, since no SendingDomain of the relay can sign them;
+    /// the message names the address of `delivery.reports.tls.from`.
+    pub const REPORTS_UNSIGNED: &str = "ReportsUnsigned";
     /// `Accepted` is false: a field has a value that cannot be used; the message names it.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// `Accepted` is false: an object of the same name exists and belongs to somebody else.

@@ -37,7 +37,7 @@ pub use relay::{
     NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate, Privacy, Queue,
     RelayAuthentication, RelayTls, Reports, Retry, Route, ServiceAccountTokens, ServiceSettings,
     ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken,
-    SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, default_listeners,
+    SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, TlsReports, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

@@ -13,7 +13,7 @@ mod transport;
 pub use authentication::{
     ConfigMapKeyReference, OidcIssuer, RelayAuthentication, ServiceAccountTokens,
 };
-pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Dns, Reports, Retry};
+pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Dns, Reports, Retry, TlsReports};
 pub use listener::{Authentication, Listener, ListenerRole, ListenerTls, default_listeners};
 pub use pod::{
     EnvironmentVariable, Limits, NetworkPolicySettings, PodTemplate, Queue, ServiceSettings,

@@ -143,7 +143,14 @@ fn every_field_of_the_spec_reaches_the_relay() {
                  "caSecretRef": {"name": "authorities", "key": "bundle.pem"}},
                 {"host": "192.0.2.9", "tls": "Opportunistic", "priority": 0, "weight": 7},
             ],
-            "reports": {"returnPath": "postmaster@shop.example"},
+            "reports": {
+                "returnPath": "postmaster@shop.example",
+                "tls": {
+                    "from": "tls-reports@shop.example",
+                    "organization": "The Shop",
+                    "contact": "postmaster@shop.example",
+                },
+            },
             "retry": {"initial": "5s", "maximum": "10m", "expireAfter": "48h", "delayAfter": "2h"},
             "routes": [
                 {"name": "partner", "recipientDomains": ["*.partner.example"],

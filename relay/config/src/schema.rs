@@ -18,7 +18,7 @@ mod transport;
 
 pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Retry, Timeouts};
 pub use limits::{LONGEST_HEADER, Limits};
-pub use returns::{Bounces, Reports, Suppression};
+pub use returns::{Bounces, Reports, Suppression, TlsReports};
 pub use route::{LONGEST_TAG, NULL_SENDER, Route, is_tag};
 pub use siblings::{SHARD_VARIABLE, Siblings};
 pub use smarthost::{

@@ -201,6 +201,9 @@ impl Config {
         if let Some(address) = &delivery.reports.return_path {
             returns::validate_return_path("delivery.reports.returnPath", address)?;
         }
+        if let Some(tls) = &delivery.reports.tls {
+            returns::validate_tls(tls)?;
+        }
         let retry = &delivery.retry;
         if retry.initial.get().is_zero() || retry.maximum < retry.initial {
             return invalid(

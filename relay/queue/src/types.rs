@@ -97,6 +97,13 @@ pub struct Options {
     /// Not to be sent without verified TLS.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_tls: bool,
+    /// To be sent whatever the TLS policies of its recipients' domains say (RFC 8689 section 4.2).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_optional: bool,
+    /// It is a TLS report (RFC 8460): its delivery is tried for a day, and what becomes of TLS on the way
+    /// is in no report.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_report: bool,
     /// A word by which routes are chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<Box<str>>,

@@ -233,9 +233,9 @@ impl<'e, 'a> Attempt<'e, 'a> {
                 port: hop.port,
                 setting: hop.security,
             };
-            let policy = slot.patiently(limits, self.policy(&candidate)).await;
-            let policy = match policy {
-                Ok(policy) => policy,
+            let protection = slot.patiently(limits, self.protection(&candidate)).await;
+            let protection = match protection {
+                Ok(protection) => protection,
                 Err(fate) => {
                     self.note(&open, &fate);
                     tried += usize::from(fate.kind == Kind::Deferred);
@@ -247,7 +247,9 @@ impl<'e, 'a> Attempt<'e, 'a> {
                     return;
                 }
                 tried += 1;
-                open = self.host(&hop, &candidate, &policy, address, open).await;
+                open = self
+                    .host(&hop, &candidate, &protection, address, open)
+                    .await;
                 if open.is_empty() {
                     return;
                 }

@@ -29,8 +29,10 @@ use tokio_rustls::TlsConnector;
 use super::outcome::{AppliedPolicy, Encryption, Remote};
 use super::plan::Security;
 use super::policy::{Candidate, TlsPolicy};
+use crate::context::now;
 use crate::metrics::Metrics;
 use crate::tls::client_bindings;
+use crate::tls_reports::{Ending, ResultType, Watch};
 use patience::Patience;
 use stream::Stream;
 
@@ -62,6 +64,8 @@ pub(super) struct Target {
     /// Own name for `EHLO`.
     pub(super) name: String,
     pub(super) timeouts: Timeouts,
+    /// Who is told how TLS went.
+    pub(super) watch: Option<Watch>,
 }
 
 /// Why there is no connection, or no longer one.
@@ -142,6 +146,9 @@ pub(super) async fn open(
         Security::Required | Security::Verified | Security::Dane => StartTls::Required,
     };
     let first = establish(target, starttls, metrics).await;
+    if let (Some(watch), Some(ending)) = (&target.watch, ending(&first)) {
+        watch.note(&ending, now());
+    }
     let result = match first {
         Err(error @ (ConnectionError::Tls(_) | ConnectionError::TlsTimeout(_)))
             if security == Security::Opportunistic && target.credentials.is_none() =>
@@ -162,6 +169,23 @@ pub(super) async fn open(
     };
     metrics.tls_policy(security, source, outcome);
     result
+}
+
+/// How TLS went, if the session came so far.
+fn ending(result: &Result<Connection, ConnectionError>) -> Option<Ending> {
+    match result {
+        Ok(connection) if connection.remote.encryption.is_some() => Some(Ending::Good),
+        Ok(_) => Some(Ending::NoTls),
+        Err(ConnectionError::Tls(error)) => Some(Ending::of_handshake(error)),
+        Err(error @ ConnectionError::TlsTimeout(_)) => Some(Ending::Failed(
+            ResultType::ValidationFailure,
+            error.to_string(),
+        )),
+        Err(ConnectionError::Session(Failure::TlsNotOffered | Failure::TlsRefused(_))) => {
+            Some(Ending::NoTls)
+        }
+        Err(_) => None,
+    }
 }
 
 async fn establish(

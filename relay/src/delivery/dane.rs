@@ -9,6 +9,7 @@
 mod lookup;
 mod verify;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -70,6 +71,11 @@ impl Tlsa {
         self.names.first()
     }
 
+    /// The records that count, as in a zone file.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.associations.iter().map(Association::text).collect()
+    }
+
     /// Whether a record names the server's own certificate.
     fn matches_end_entity(&self, certificate: Parts<'_>) -> bool {
         self.matches(Usage::EndEntity, certificate)
@@ -125,6 +131,28 @@ struct Parts<'a> {
 }
 
 impl Association {
+    fn text(&self) -> String {
+        let usage = match self.usage {
+            Usage::TrustAnchor => 2,
+            Usage::EndEntity => 3,
+        };
+        let part = match self.part {
+            Part::Certificate => 0,
+            Part::PublicKey => 1,
+        };
+        let form = match self.form {
+            Form::Whole => 0,
+            Form::Sha256 => 1,
+            Form::Sha512 => 2,
+        };
+        let mut text = format!("{usage} {part} {form} ");
+        for octet in &self.data {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{octet:02X}");
+        }
+        text
+    }
+
     fn names(&self, certificate: Parts<'_>) -> bool {
         let octets = match self.part {
             Part::Certificate => certificate.certificate,

@@ -7,6 +7,7 @@
 //! destination at once; after `messages_per_connection` it ends, so that destinations take turns.
 
 mod policies;
+mod reports;
 mod settle;
 mod trace;
 
@@ -55,27 +56,16 @@ pub(super) struct Engine {
 
 /// Delivers until shutdown.
 pub(super) async fn run(context: SharedContext) {
-    let tls = match Tls::new() {
-        Ok(tls) => tls,
+    let engine = match Engine::new(context.clone()) {
+        Ok(engine) => Arc::new(engine),
         Err(error) => {
             tracing::error!(%error, "TLS cannot be set up; nothing is delivered");
             context.shutdown.cancel();
             return;
         }
     };
-    let egress = context.clone();
-    let heard = Arc::new(move || egress.egress.answered(now()));
-    let engine = Arc::new(Engine {
-        families: Families::default(),
-        resolvers: Resolvers::new(tls.clone(), context.metrics.clone(), heard),
-        sts: Sts::open(context.state.join("mta-sts"), context.metrics.clone()),
-        context,
-        tls,
-        slots: Arc::new(Slots::new(descriptors::available())),
-        pool: Pool::default(),
-        memory: Semaphore::new(CONTENT_KIB as usize),
-    });
     let renewing = tokio::spawn(engine.clone().renew_policies());
+    let reporting = tokio::spawn(engine.clone().report_tls());
     let mut tasks = JoinSet::new();
     let mut hash = engine.context.snapshot.load().hash;
     while !engine.context.shutdown.is_cancelled() {
@@ -83,9 +73,27 @@ pub(super) async fn run(context: SharedContext) {
     }
     engine.stop(tasks).await;
     renewing.abort();
+    reporting.abort();
+    engine.finish_tls_reports().await;
 }
 
 impl Engine {
+    fn new(context: SharedContext) -> Result<Self, rustls::Error> {
+        let tls = Tls::new()?;
+        let egress = context.clone();
+        let heard = Arc::new(move || egress.egress.answered(now()));
+        Ok(Self {
+            families: Families::default(),
+            resolvers: Resolvers::new(tls.clone(), context.metrics.clone(), heard),
+            sts: Sts::open(context.state.join("mta-sts"), context.metrics.clone()),
+            context,
+            tls,
+            slots: Arc::new(Slots::new(descriptors::available())),
+            pool: Pool::default(),
+            memory: Semaphore::new(CONTENT_KIB as usize),
+        })
+    }
+
     /// Starts what can be started, then sleeps. `hash` is that of the configuration of the last turn.
     async fn turn(self: &Arc<Self>, tasks: &mut JoinSet<()>, hash: &mut ConfigHash) {
         while let Some(ended) = tasks.try_join_next() {

@@ -31,6 +31,9 @@ pub(super) struct Findings<'a> {
     pub(super) sts: Verdict,
     /// The message must not go otherwise than encrypted to a proven server.
     pub(super) require_tls: bool,
+    /// The message is to go whatever the domain publishes. The setting still holds: it is the
+    /// administrator's.
+    pub(super) tls_optional: bool,
 }
 
 /// A host, and what is known of it without a question to anybody.
@@ -94,6 +97,8 @@ pub(super) enum Source {
     StsTesting,
     /// The message.
     RequireTls,
+    /// The message, which is to go whatever DANE and MTA-STS say.
+    TlsOptional,
 }
 
 impl Source {
@@ -108,6 +113,7 @@ impl Source {
             Self::Sts => "mta_sts",
             Self::StsTesting => "mta_sts_testing",
             Self::RequireTls => "requiretls",
+            Self::TlsOptional => "tls_required_no",
         }
     }
 }
@@ -149,6 +155,8 @@ pub(super) fn decide(findings: &Findings<'_>) -> Result<TlsPolicy, Refusal> {
         plain(findings.setting, Source::Smarthost)
     } else if let Some(exception) = findings.exception {
         plain(of_override(exception), Source::Override)
+    } else if findings.tls_optional && !findings.require_tls {
+        plain(findings.setting, Source::TlsOptional)
     } else {
         published(findings)?
     };

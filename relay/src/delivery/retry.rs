@@ -4,6 +4,9 @@ use relay_config::Retry;
 use relay_queue::{Envelope, Timestamp};
 use relay_smtp::options::{ByMode, RecipientOptions};
 
+/// How long the delivery of a TLS report is tried (RFC 8460 section 5.5): the next one says more.
+const REPORT: std::time::Duration = std::time::Duration::from_hours(24);
+
 /// What to do with recipients that were deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -36,12 +39,17 @@ impl Life {
             of_mode.map(|deadline| deadline.at)
         };
         let from = envelope.released_at();
+        let report = envelope.options.tls_report;
+        let end_of_report = report.then(|| from.after(REPORT));
         let after = milliseconds(retry.delay_after.get());
         let delay = (after > 0).then(|| Timestamp(from.0.saturating_add(after)));
         let tell_at = delay.into_iter().chain(deadline(ByMode::Notify)).min();
         Self {
             from,
-            deadline: deadline(ByMode::Return),
+            deadline: deadline(ByMode::Return)
+                .into_iter()
+                .chain(end_of_report)
+                .min(),
             tell_at: tell_at.filter(|_| !told && is_anybody_told(envelope)),
         }
     }

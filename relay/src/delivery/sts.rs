@@ -26,7 +26,8 @@ use tokio::time::Instant;
 use super::resolve::Resolver;
 use crate::context::now;
 use crate::metrics::Metrics;
-pub(super) use fetch::{LIMIT, Way};
+use crate::tls_reports::ResultType;
+pub(super) use fetch::{FetchError, LIMIT, Way, connect};
 pub(super) use store::Entry;
 use store::Store;
 pub(super) use text::{Mode, Policy};
@@ -65,8 +66,8 @@ pub(super) fn verdict(policy: Option<&Policy>, host: &str) -> Verdict {
 /// The policies.
 pub(super) struct Sts {
     store: Arc<Store>,
-    /// When and how the last fetch for a domain ended.
-    asked: Cache<String, (Instant, bool)>,
+    /// When the last fetch for a domain ended, and why it brought no policy.
+    asked: Cache<String, (Instant, Option<ResultType>)>,
     /// Held by who fetches for a domain, so that others wait and find the result.
     fetching: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     permits: Semaphore,
@@ -95,6 +96,11 @@ impl Sts {
             return known;
         }
         self.fetch(way, domain, &id, known).await
+    }
+
+    /// Why the policy of `domain`, which has one, cannot be had.
+    pub(super) fn fault(&self, domain: &str) -> Option<ResultType> {
+        self.asked.get(domain)?.1
     }
 
     /// The policies whose time to be fetched again has come; forgets those that have run out. A policy
@@ -141,7 +147,8 @@ impl Sts {
 
     /// Whether something newer than before may be in the store.
     async fn fetch_in_turn(&self, way: &Way<'_>, domain: &str, id: &str) -> bool {
-        if let Some((at, good)) = self.asked.get(domain) {
+        if let Some((at, fault)) = self.asked.get(domain) {
+            let good = fault.is_none();
             let pause = if good { AFTER_SUCCESS } else { AFTER_FAILURE };
             if at.elapsed() < pause {
                 return good;
@@ -151,8 +158,9 @@ impl Sts {
             return false;
         };
         let result = fetch::fetch(way, domain).await;
+        let fault = result.as_ref().err().map(fetch::FetchError::result_type);
         self.asked
-            .insert(domain.to_owned(), (Instant::now(), result.is_ok()));
+            .insert(domain.to_owned(), (Instant::now(), fault));
         match result {
             Ok(text) => self.keep(domain, id, text).await,
             Err(error) => {
@@ -169,8 +177,9 @@ impl Sts {
             Err(error) => {
                 self.metrics.sts_fetch("invalid");
                 tracing::warn!(domain, id, %error, "the MTA-STS policy of a domain is none");
+                let fault = Some(ResultType::StsPolicyInvalid);
                 self.asked
-                    .insert(domain.to_owned(), (Instant::now(), false));
+                    .insert(domain.to_owned(), (Instant::now(), fault));
                 return false;
             }
         };

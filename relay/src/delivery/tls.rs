@@ -8,7 +8,7 @@
 //! one connection, and its sessions are not resumed: a session that was begun under one policy must not
 //! go on under another.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::dane::{self, Tlsa};
 use crate::metrics::Metrics;
 use crate::tls::provider;
+use crate::tls_reports::Ending;
 
 /// The configurations.
 #[derive(Clone)]
@@ -85,11 +86,18 @@ impl Tls {
     }
 
     /// Takes any certificate, and counts what `web` would have said of it.
-    pub(super) fn observing(&self, web: &Web, metrics: &Metrics) -> Arc<ClientConfig> {
+    /// The answer is put into `judged`.
+    pub(super) fn observing(
+        &self,
+        web: &Web,
+        metrics: &Metrics,
+        judged: Arc<OnceLock<Ending>>,
+    ) -> Arc<ClientConfig> {
         self.once(Arc::new(Observer {
             any: AnyCertificate(provider()),
             judge: Arc::clone(&web.judge),
             metrics: metrics.clone(),
+            judged,
         }))
     }
 
@@ -117,6 +125,7 @@ struct Observer {
     any: AnyCertificate,
     judge: Arc<WebPkiServerVerifier>,
     metrics: Metrics,
+    judged: Arc<OnceLock<Ending>>,
 }
 
 impl ServerCertVerifier for Observer {
@@ -139,6 +148,8 @@ impl ServerCertVerifier for Observer {
             Ok(_) => self.metrics.sts_testing("ok"),
             Err(error) => {
                 self.metrics.sts_testing("certificate");
+                // The first handshake counts.
+                let _ = self.judged.set(Ending::of_tls(&error));
                 let host = server_name.to_str();
                 tracing::info!(
                     %host, %error,

@@ -29,10 +29,12 @@ pub(crate) fn admin(context: SharedContext) -> Router {
     let operators = Router::new()
         .route("/v1/status", get(status).with_state(context.clone()))
         .merge(suppressions);
-    let siblings = Router::new().route(
-        "/v1/siblings/state",
-        post(sibling_state).with_state(context.clone()),
-    );
+    let siblings = Router::new()
+        .route(
+            "/v1/siblings/state",
+            post(sibling_state).with_state(context.clone()),
+        )
+        .merge(super::tls_reports::routes(context.clone()));
     siblings::for_operator(operators).merge(siblings::for_siblings(siblings, context))
 }
 

@@ -34,6 +34,8 @@ pub(super) fn absolute(
         deadline,
         priority: mail.priority,
         require_tls: mail.require_tls,
+        tls_optional: false,
+        tls_report: false,
         tag: None,
     }
 }

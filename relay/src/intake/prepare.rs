@@ -23,6 +23,9 @@ const MOST_HOPS: usize = 100;
 /// Times that a message may come by here. More is a circle between few servers, which would take long
 /// to reach [`MOST_HOPS`].
 const MOST_RETURNS: usize = 5;
+/// With the value `No`: the message goes whatever the TLS policies of its recipients' domains say (RFC
+/// 8689 section 4.2). It goes on with the message, for the servers after this one.
+const TLS_REQUIRED: &str = "TLS-Required";
 /// Names the tag of a message; for this relay alone, so it does not go on.
 const TAG: &str = "X-Mailrelay-Tag";
 
@@ -36,6 +39,8 @@ pub(super) struct Draft {
     pub(super) need: Option<Need>,
     /// Whose keys sign it.
     pub(super) domain: Arc<SendingDomain>,
+    /// No TLS policy of a recipient's domain holds it up.
+    pub(super) tls_optional: bool,
     /// By which routes are chosen.
     pub(super) tag: Option<Box<str>>,
     /// Trace context that the application put into the message.
@@ -84,6 +89,7 @@ pub(super) fn prepare(
         edits: edits(&header, octets, stamp, rewrite_from.is_some()),
         need: need(message),
         domain,
+        tls_optional: is_tls_optional(&header, octets),
         tag,
         parent: header
             .fields
@@ -200,6 +206,16 @@ pub(super) fn judge_hops(header: &Header, octets: &[u8], hostname: &str) -> Resu
             format!("{text}; some route or forwarding leads back here"),
         ),
     })
+}
+
+/// Whether its author would rather have it arrive than be protected. A field that stands twice, or says
+/// something else, says nothing.
+fn is_tls_optional(header: &Header, octets: &[u8]) -> bool {
+    let mut fields = header.fields.iter();
+    let field = fields.find(|field| field.is(octets, TLS_REQUIRED));
+    let is_no =
+        field.is_some_and(|field| field.value(octets).trim_ascii().eq_ignore_ascii_case(b"No"));
+    is_no && count(header, octets, TLS_REQUIRED) == 1
 }
 
 /// The tag of the message.

@@ -13,6 +13,7 @@ pub(super) struct Transport {
     sts_fetches: Counter<u64>,
     sts_testing: Counter<u64>,
     tls_policies: Counter<u64>,
+    tls_reports: Counter<u64>,
 }
 
 impl Transport {
@@ -42,6 +43,11 @@ impl Transport {
                 "relay.outgoing.tls.policies",
                 "Attempts to connect to a next server, by TLS policy, its source and the outcome.",
             ),
+            tls_reports: counter(
+                meter,
+                "relay.tls_reports",
+                "TLS reports (RFC 8460), by what became of them.",
+            ),
         }
     }
 }
@@ -61,6 +67,14 @@ impl Metrics {
     pub(crate) fn dane(&self, result: &'static str) {
         self.transport
             .dane
+            .add(1, &[KeyValue::new("result", result)]);
+    }
+
+    /// A TLS report was `mailed` or `posted`; a domain does not ask for one (`unasked`); a try `failed`;
+    /// it was `given_up`; another shard's counts for it came `late`.
+    pub(crate) fn tls_report(&self, result: &'static str) {
+        self.transport
+            .tls_reports
             .add(1, &[KeyValue::new("result", result)]);
     }
 

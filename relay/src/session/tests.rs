@@ -99,6 +99,11 @@ impl Relay {
         let context = Arc::new(Context {
             suppressions: Arc::new(suppressions.unwrap().0),
             senders: senders.unwrap().0,
+            tls_reports: Arc::new(
+                crate::tls_reports::TlsReports::open(&directory.path().join("queue"), Timestamp(0))
+                    .unwrap()
+                    .0,
+            ),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             queue,
             state: directory.path().to_path_buf(),

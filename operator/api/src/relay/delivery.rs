@@ -135,6 +135,36 @@ pub struct Reports {
             .message("must be a plain address with a lower-case domain, such as postmaster@example.com")
     )]
     pub return_path: Option<String>,
+
+    /// Send TLS reports (RFC 8460): once a day each recipient domain that asks for it is told how many
+    /// sessions with its servers went as its DANE records or MTA-STS policy ask, and what went wrong in
+    /// the others. One report per domain over all shards. Default: none are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsReports>,
+}
+
+/// Who sends TLS reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsReports {
+    /// Author of the reports, such as `tls-reports@example.com`: at the domain of a SendingDomain of
+    /// this relay, whose DKIM keys sign them; without that domain none are sent.
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_+=-]+([.][A-Za-z0-9_+=-]+)*@([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')")
+            .message("must be a plain address with a lower-case domain, such as tls-reports@example.com")
+    )]
+    pub from: String,
+
+    /// Name of your organisation in the reports. Default: the domain of `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f]*$"))]
+    pub organization: Option<String>,
+
+    /// Whom receivers ask about a report, such as `postmaster@example.com`. Default: `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f]*$"))]
+    pub contact: Option<String>,
 }
 
 /// The n-th wait is `initial` doubled n times, at most `maximum`, plus or minus a fifth at random.

@@ -285,13 +285,15 @@ fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
     ports
 }
 
-/// Where MTA-STS policies are fetched from.
+/// Where MTA-STS policies are fetched from, and TLS reports are posted to.
 fn policy_port(relay: &SmtpRelay) -> Option<i32> {
     let delivery = relay.spec.delivery.as_ref();
     let settings = delivery.and_then(|delivery| delivery.mta_sts.clone());
     let settings = settings.unwrap_or_default();
     let enabled = settings.enabled.unwrap_or(true);
-    enabled.then(|| settings.port.unwrap_or(443))
+    let reports = delivery.and_then(|delivery| delivery.reports.as_ref());
+    let reports = reports.is_some_and(|reports| reports.tls.is_some());
+    (enabled || reports).then(|| settings.port.unwrap_or(443))
 }
 
 /// Port of `http://host:port/path`; that of the scheme when it names none.

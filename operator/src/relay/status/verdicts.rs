@@ -45,6 +45,7 @@ fn accepted(seen: &Seen<'_>) -> Verdict {
             let notices = [
                 open_access(seen).map(|message| (reason::OPEN_ACCESS, message)),
                 expired_overrides(seen).map(|message| (reason::OVERRIDE_EXPIRED, message)),
+                unsigned_reports(seen).map(|message| (reason::REPORTS_UNSIGNED, message)),
             ];
             let first = notices.into_iter().flatten().next();
             let (reason, message) =
@@ -69,6 +70,22 @@ fn expired_overrides(seen: &Seen<'_>) -> Option<String> {
             "the spec can be used, but these have expired and have no effect: {}; remove them, or \
              give them a new date",
             expired.join(", ")
+        )
+    })
+}
+
+/// TLS reports that nobody would believe.
+fn unsigned_reports(seen: &Seen<'_>) -> Option<String> {
+    let delivery = seen.found.relay.spec.delivery.as_ref()?;
+    let from = &delivery.reports.as_ref()?.tls.as_ref()?.from;
+    let domain = from.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let mut domains = seen.found.domains.iter();
+    let signs = domains.any(|(one, keys)| one.spec.domain == domain && keys.is_some());
+    (!signs).then(|| {
+        format!(
+            "the spec can be used, but no TLS reports are sent: spec.delivery.reports.tls.from is {from}, \
+             and no SendingDomain of this relay has the domain {domain} and DKIM keys; make one, or \
+             name an address of another domain"
         )
     })
 }

@@ -6,7 +6,7 @@ use operator_api as api;
 use operator_api::conditions::reason;
 use relay_config::{
     AddressLiterals, Delivery, DeliveryTls, Duration, OAuth2, Retry, Route, Secret, Smarthost,
-    SmarthostAuthentication, SmarthostLookup, SmarthostTls,
+    SmarthostAuthentication, SmarthostLookup, SmarthostTls, TlsReports,
 };
 
 use super::{build_port, invalid, networks, transport};
@@ -35,6 +35,12 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Delivery, SecretData), 
     }
     let reports = delivery.reports.as_ref();
     built.reports.return_path = reports.and_then(|reports| reports.return_path.clone());
+    let tls = reports.and_then(|reports| reports.tls.as_ref());
+    built.reports.tls = tls.map(|tls| TlsReports {
+        from: tls.from.clone(),
+        organization: tls.organization.clone(),
+        contact: tls.contact.clone(),
+    });
     if let Some(retry) = &delivery.retry {
         built.retry = build_retry(retry)?;
     }

@@ -13,6 +13,24 @@ pub struct Reports {
     /// to reports. Default: none; a report that a smarthost refuses for good is dropped and logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_path: Option<String>,
+    /// Daily reports to the domains that ask for them of how TLS with their servers went (RFC 8460).
+    /// Default: none are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsReports>,
+}
+
+/// Daily TLS reports (RFC 8460).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsReports {
+    /// Author of the reports, at a sending domain of the relay, which signs them.
+    pub from: String,
+    /// Name of the organisation. Default: the domain of `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// Whom to ask about a report. Default: `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
 }
 
 impl Reports {

@@ -1,6 +1,6 @@
 //! Bounce addresses.
 
-use crate::{Bounces, ConfigError};
+use crate::{Bounces, ConfigError, TlsReports};
 
 use super::{host_name, invalid, is_plain};
 
@@ -62,7 +62,31 @@ pub(super) fn validate(field: &str, name: &str, bounces: &Bounces) -> Result<(),
     Ok(())
 }
 
-/// The address in place of the null sender.
+/// Octets of a name of an organisation and of what says whom to ask.
+const LONGEST_NAME: usize = 128;
+
+/// Who sends TLS reports.
+pub(super) fn validate_tls(reports: &TlsReports) -> Result<(), ConfigError> {
+    validate_return_path("delivery.reports.tls.from", &reports.from)?;
+    let names = [
+        ("organization", &reports.organization),
+        ("contact", &reports.contact),
+    ];
+    for (name, text) in names {
+        let is_good = |text: &String| {
+            (1..=LONGEST_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
+        };
+        if !text.as_ref().is_none_or(is_good) {
+            return invalid(
+                format!("delivery.reports.tls.{name}"),
+                format!("must be one line of 1 to {LONGEST_NAME} octets"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// An address of the relay's own: in place of the null sender, or as the author of reports.
 pub(super) fn validate_return_path(field: &str, address: &str) -> Result<(), ConfigError> {
     let (local, domain) = address.rsplit_once('@').unwrap_or_default();
     if !is_plain(local) {

@@ -148,8 +148,13 @@ impl Attempt<'_, '_> {
 }
 
 /// Whether `address` is one of this machine's: only then would the kernel choose it as the source
-/// for a packet to itself. No packet is sent.
+/// for a packet to itself.
 pub(super) fn is_own(address: IpAddr) -> bool {
+    source_towards(address) == Some(address)
+}
+
+/// The own address that packets to `address` come from. None is sent.
+pub(super) fn source_towards(address: IpAddr) -> Option<IpAddr> {
     let any: SocketAddr = if address.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
     } else {
@@ -159,5 +164,5 @@ pub(super) fn is_own(address: IpAddr) -> bool {
         socket.connect((address, 9))?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == address)
+    source.ok().map(|source| source.ip())
 }

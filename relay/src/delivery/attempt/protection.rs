@@ -1,6 +1,9 @@
 //! What is known of how a host has to be spoken to: the settings, the override, DANE and MTA-STS.
 
+mod report;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,29 +19,53 @@ use crate::delivery::outcome::{Fate, Kind};
 use crate::delivery::policy::{self, Candidate, Findings, Refusal, TlsPolicy};
 use crate::delivery::resolve::ResolveError;
 use crate::delivery::sts::{self, Verdict};
+use crate::tls_reports::Basis;
 
 /// How long a connection is used before it is asked again whether it fits its destination's policy.
 const JUDGED: Duration = Duration::from_secs(10);
 /// How long DNS may take to tell about TLSA records, in its own time for one query (case T18).
 const QUERIES: u32 = 4;
 
+/// How a host is spoken to.
+pub(super) struct Protection {
+    pub(super) policy: TlsPolicy,
+    /// What its domain is told of the session by a TLS report; `None` when it is not told.
+    pub(super) basis: Option<Arc<Basis>>,
+}
+
 impl Attempt<'_, '_> {
     /// How a host is spoken to, or why it is not.
-    pub(super) async fn policy(&self, host: &Candidate) -> Result<TlsPolicy, Fate> {
+    pub(super) async fn protection(&self, host: &Candidate) -> Result<Protection, Fate> {
         let exception = self.exception(host);
-        let (dane, sts) = match &host.domain {
+        let optional = self.work.envelope.options.tls_optional && !self.requires_tls();
+        let (dane, entry) = match &host.domain {
             // An address proves itself by nothing, and an exception needs no questions.
-            Some(domain) if exception.is_none() && host.name.parse::<IpAddr>().is_err() => {
+            Some(domain)
+                if exception.is_none() && !optional && host.name.parse::<IpAddr>().is_err() =>
+            {
                 let dane = self.dane(domain, host).await;
                 let dane = dane.map_err(|error| of_host_lookup(&error))?;
-                let sts = match dane {
-                    Dane::Records(_) | Dane::Failed(_) => Verdict::None,
-                    Dane::None | Dane::Unusable => self.sts(domain, &host.name).await,
+                let entry = match dane {
+                    Dane::Records(_) | Dane::Failed(_) => None,
+                    Dane::None | Dane::Unusable => self.sts(domain).await,
                 };
-                (dane, sts)
+                (dane, entry)
             }
-            _ => (Dane::None, Verdict::None),
+            _ => (Dane::None, None),
         };
+        let sts = entry.as_deref().map(|entry| &entry.policy);
+        let basis = match &host.domain {
+            Some(domain) if exception.is_none() && self.is_reported() => {
+                let fault = self.engine.sts.fault(domain);
+                let fault =
+                    fault.filter(|_| !optional && self.engine.policy_way(self.snapshot).is_some());
+                Some(Arc::new(report::basis(
+                    domain, &host.name, &dane, sts, fault,
+                )))
+            }
+            _ => None,
+        };
+        let sts = self.verdict(sts, host);
         let decision = policy::decide(&Findings {
             setting: host.setting,
             smarthost: host.domain.is_none(),
@@ -46,8 +73,28 @@ impl Attempt<'_, '_> {
             dane: &dane,
             sts,
             require_tls: self.requires_tls(),
+            tls_optional: optional,
         });
-        decision.map_err(|refusal| self.refuse(host, &refusal))
+        match decision {
+            Ok(policy) => Ok(Protection { policy, basis }),
+            Err(refusal) => {
+                if let Some(basis) = basis {
+                    let failure = report::of_refusal(&refusal, host);
+                    self.engine
+                        .context
+                        .tls_reports
+                        .note(&basis, Some(failure), now());
+                }
+                Err(self.refuse(host, &refusal))
+            }
+        }
+    }
+
+    /// Whether the next server's domain may be told how TLS went. Of the way of a report it is not, or
+    /// reports would go to and fro for ever (case L13).
+    fn is_reported(&self) -> bool {
+        let reports = &self.snapshot.config.delivery.reports;
+        reports.tls.is_some() && !self.work.envelope.options.tls_report
     }
 
     /// The override that is in force for the recipient's domain.
@@ -86,19 +133,19 @@ impl Attempt<'_, '_> {
         Ok(found)
     }
 
-    async fn sts(&self, domain: &str, host: &str) -> Verdict {
-        let engine = self.engine;
-        let Some(way) = engine.policy_way(self.snapshot) else {
-            return Verdict::None;
-        };
-        let entry = engine.sts.policy(&way, domain).await;
-        let policy = entry.as_deref().map(|entry| &entry.policy);
-        let verdict = sts::verdict(policy, host);
-        if verdict == Verdict::Testing && policy.is_some_and(|policy| !policy.admits(host)) {
-            engine.context.metrics.sts_testing("excluded");
+    /// The MTA-STS policy of a domain.
+    async fn sts(&self, domain: &str) -> Option<Arc<sts::Entry>> {
+        let way = self.engine.policy_way(self.snapshot)?;
+        self.engine.sts.policy(&way, domain).await
+    }
+
+    fn verdict(&self, policy: Option<&sts::Policy>, host: &Candidate) -> Verdict {
+        let verdict = sts::verdict(policy, &host.name);
+        if verdict == Verdict::Testing && policy.is_some_and(|policy| !policy.admits(&host.name)) {
+            self.engine.context.metrics.sts_testing("excluded");
             tracing::info!(
-                domain,
-                host,
+                domain = host.domain.as_deref(),
+                host = %host.name,
                 "the MTA-STS policy is in testing; enforced, it would exclude this host"
             );
         }
@@ -124,10 +171,10 @@ impl Attempt<'_, '_> {
             return true;
         }
         let candidate = connection.candidate().clone();
-        match self.policy(&candidate).await {
+        match self.protection(&candidate).await {
             Ok(wanted) => {
                 connection.judged();
-                connection.policy().covers(&wanted)
+                connection.policy().covers(&wanted.policy)
             }
             Err(_) => false,
         }

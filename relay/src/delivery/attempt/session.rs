@@ -8,6 +8,8 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::fault::{forbidden, of_connection};
+use super::hosts::source_towards;
+use super::protection::Protection;
 use super::{Attempt, options};
 use crate::context::now;
 use crate::delivery::connection::{Connection, ConnectionError, Target};
@@ -15,6 +17,7 @@ use crate::delivery::engine::limits;
 use crate::delivery::outcome::Remote;
 use crate::delivery::plan::{self, Hop, Security};
 use crate::delivery::policy::{Candidate, TlsPolicy};
+use crate::tls_reports::Watch;
 
 impl Attempt<'_, '_> {
     /// Connects to one address and sends; gives back what another may still deliver.
@@ -22,11 +25,12 @@ impl Attempt<'_, '_> {
         &mut self,
         hop: &Hop,
         candidate: &Candidate,
-        policy: &TlsPolicy,
+        protection: &Protection,
         address: IpAddr,
         open: Vec<usize>,
     ) -> Vec<usize> {
         let config = &self.snapshot.config;
+        let policy = &protection.policy;
         let credentials = match self.credentials(hop.smarthost).await {
             Ok(credentials) => credentials,
             Err(fate) => {
@@ -40,6 +44,7 @@ impl Attempt<'_, '_> {
             encryption: None,
             policy: Some(policy.applied()),
         };
+        let watch = self.watch(hop, protection, address);
         let target = Target {
             destination: self.destination.clone(),
             remote: remote.clone(),
@@ -49,7 +54,8 @@ impl Attempt<'_, '_> {
             }),
             candidate: candidate.clone(),
             policy: policy.clone(),
-            tls: self.tls(hop, policy),
+            tls: self.tls(hop, policy, watch.as_ref()),
+            watch,
             credentials,
             name: config.hostname.clone(),
             timeouts: config.delivery.timeouts.clone(),
@@ -113,7 +119,21 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn tls(&self, hop: &Hop, policy: &TlsPolicy) -> Arc<ClientConfig> {
+    /// Counts for the report to the domain.
+    fn watch(&self, hop: &Hop, protection: &Protection, address: IpAddr) -> Option<Watch> {
+        let basis = protection.basis.as_ref()?;
+        // An administrator's order to use no TLS is no failure of the domain.
+        (protection.policy.security != Security::Clear).then(|| Watch {
+            basis: Arc::clone(basis),
+            host: Arc::clone(&hop.host),
+            address,
+            from: source_towards(address),
+            judged: Arc::default(),
+            reports: Arc::clone(&self.engine.context.tls_reports),
+        })
+    }
+
+    fn tls(&self, hop: &Hop, policy: &TlsPolicy, watch: Option<&Watch>) -> Arc<ClientConfig> {
         let tls = &self.engine.tls;
         let web = tls.web(self.snapshot.web.as_ref());
         let smarthost = hop
@@ -123,7 +143,14 @@ impl Attempt<'_, '_> {
             (Security::Verified | Security::Implicit, Some(verified), _) => verified.server.clone(),
             (Security::Verified | Security::Implicit, None, _) => web.verified.clone(),
             (Security::Dane, _, Some(tlsa)) => tls.dane(tlsa),
-            _ if policy.observe => tls.observing(web, &self.engine.context.metrics),
+            _ if policy.observe => {
+                let judged = watch.map(|watch| Arc::clone(&watch.judged));
+                tls.observing(
+                    web,
+                    &self.engine.context.metrics,
+                    judged.unwrap_or_default(),
+                )
+            }
             _ => tls.unverified.clone(),
         }
     }

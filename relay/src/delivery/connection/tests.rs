@@ -25,6 +25,7 @@ fn timeouts() -> Timeouts {
 
 fn target(peer: &Peer, security: Security) -> Target {
     Target {
+        watch: None,
         destination: "mx.test".into(),
         remote: Remote {
             host: "mx.test".into(),

@@ -18,10 +18,13 @@ impl Engine {
         &self,
         snapshot: &'a Snapshot,
     ) -> Option<sts::Way<'a>> {
+        let enabled = snapshot.config.delivery.mta_sts.enabled;
+        enabled.then(|| self.web_way(snapshot))?
+    }
+
+    /// How hosts that strangers name are spoken to over HTTPS.
+    pub(super) fn web_way<'a>(&self, snapshot: &'a Snapshot) -> Option<sts::Way<'a>> {
         let config = &snapshot.config;
-        if !config.delivery.mta_sts.enabled {
-            return None;
-        }
         Some(sts::Way {
             resolver: self.resolvers.get(&config.dns).ok()?,
             tls: Arc::clone(&self.tls.web(snapshot.web.as_ref()).https),

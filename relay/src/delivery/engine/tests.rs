@@ -7,6 +7,7 @@ mod hostile;
 mod hosts;
 mod names;
 mod replies;
+mod reports;
 mod returns;
 mod routes;
 mod smarthosts;

@@ -15,6 +15,7 @@ const NOTHING: Findings<'static> = Findings {
     dane: &Dane::None,
     sts: Verdict::None,
     require_tls: false,
+    tls_optional: false,
 };
 
 fn decided(findings: &Findings<'_>) -> (Security, Source) {

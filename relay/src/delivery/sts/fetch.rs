@@ -25,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::delivery::plan;
 use crate::delivery::resolve::{ResolveError, Resolver};
+use crate::tls_reports::ResultType;
 
 /// Octets of a policy.
 const LARGEST: usize = 64 * 1024;
@@ -49,7 +50,7 @@ pub(in crate::delivery) struct Way<'a> {
 
 /// Why a policy cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(in crate::delivery) enum FetchError {
     #[error(transparent)]
     Address(#[from] ResolveError),
     #[error("its host lies at an address that nothing is fetched from")]
@@ -71,6 +72,14 @@ pub(super) enum FetchError {
 }
 
 impl FetchError {
+    /// For the domain that is told of it (RFC 8460 section 4.3.2.2).
+    pub(super) const fn result_type(&self) -> ResultType {
+        match self {
+            Self::Tls(_) => ResultType::StsWebpkiInvalid,
+            _ => ResultType::StsPolicyFetchError,
+        }
+    }
+
     /// For metrics.
     pub(super) const fn label(&self) -> &'static str {
         match self {
@@ -129,7 +138,11 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, FetchError> {
     body.map(Collected::to_bytes).map_err(|_| FetchError::Body)
 }
 
-async fn connect(way: &Way<'_>, host: &str) -> Result<TlsStream<TcpStream>, FetchError> {
+/// A connection to a host that a stranger named, which has proved its name.
+pub(in crate::delivery) async fn connect(
+    way: &Way<'_>,
+    host: &str,
+) -> Result<TlsStream<TcpStream>, FetchError> {
     let mut addresses: Vec<IpAddr> = way.resolver.addresses(host).await?;
     addresses.retain(|address| !plan::is_forbidden(*address, way.permitted, |_| false));
     let mut error = FetchError::Forbidden;

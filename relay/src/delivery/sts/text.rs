@@ -7,6 +7,8 @@ use std::time::Duration;
 const LONGEST_ID: usize = 32;
 /// Patterns of one policy.
 const PATTERNS: usize = 64;
+/// Lines that are kept as they are.
+const LINES: usize = 72;
 /// Octets of a pattern: a domain name.
 const LONGEST_PATTERN: usize = 253;
 /// RFC 8461 section 3.2: about a year.
@@ -31,6 +33,8 @@ pub(in crate::delivery) struct Policy {
     pub(super) max_age: Duration,
     /// Names of mail exchangers in lower case; `*.` stands for exactly one label.
     patterns: Vec<String>,
+    /// As it was published, for reports.
+    lines: Vec<String>,
 }
 
 /// Why a text is no policy.
@@ -76,10 +80,10 @@ pub(super) fn record_id<'a>(records: impl IntoIterator<Item = &'a str>) -> Optio
 impl Policy {
     /// Reads a policy (RFC 8461 section 3.2): lines of `name: value`, of which names that are not
     /// known are passed over, and of repeated ones other than `mx` the first counts.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, PolicyError> {
+    pub(in crate::delivery) fn parse(text: &[u8]) -> Result<Self, PolicyError> {
         let text = std::str::from_utf8(text).map_err(|_| PolicyError::NotUtf8)?;
         let (mut version, mut mode, mut max_age) = (None, None, None);
-        let mut patterns = Vec::new();
+        let (mut patterns, mut lines) = (Vec::new(), Vec::new());
         for line in text.split('\n') {
             let line = line
                 .strip_suffix('\r')
@@ -89,6 +93,9 @@ impl Policy {
                 continue;
             }
             let (name, value) = line.split_once(':').ok_or(PolicyError::Line)?;
+            if lines.len() < LINES {
+                lines.push(line.chars().take(LONGEST_PATTERN).collect());
+            }
             let value = value.trim_matches(is_blank);
             match name.trim_end_matches(is_blank) {
                 "version" => version = version.or(Some(value)),
@@ -116,7 +123,18 @@ impl Policy {
             mode,
             max_age,
             patterns,
+            lines,
         })
+    }
+
+    /// Names of mail exchangers, with wildcards.
+    pub(in crate::delivery) fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// The lines of the policy, not all if there are many.
+    pub(in crate::delivery) fn lines(&self) -> &[String] {
+        &self.lines
     }
 
     /// Whether a mail exchanger, in lower case without a trailing dot, is one of the policy's (RFC 8461

@@ -63,6 +63,7 @@ pub(crate) struct Web {
     pub(crate) address: SocketAddr,
     answer: Arc<Mutex<String>>,
     requests: Arc<AtomicUsize>,
+    posted: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// An answer with a policy.
@@ -79,17 +80,26 @@ impl Web {
         let answer = Arc::new(Mutex::new(answer));
         let requests = Arc::<AtomicUsize>::default();
         let (said, counted) = (answer.clone(), requests.clone());
+        let posted = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+        let kept = posted.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tls, said, counted) = (tls.clone(), said.clone(), counted.clone());
+                let kept = kept.clone();
                 tokio::spawn(async move {
                     let mut stream = TlsAcceptor::from(tls).accept(stream).await?;
                     let mut request = Vec::new();
                     while !request.ends_with(b"\r\n\r\n") {
                         request.push(stream.read_u8().await?);
                     }
-                    let head = b"GET /.well-known/mta-sts.txt HTTP/1.1\r\n";
-                    assert!(request.starts_with(head));
+                    if request.starts_with(b"POST ") {
+                        let mut body = vec![0; content_length(&request)];
+                        stream.read_exact(&mut body).await?;
+                        kept.lock().push([request, body].concat());
+                    } else {
+                        let head = b"GET /.well-known/mta-sts.txt HTTP/1.1\r\n";
+                        assert!(request.starts_with(head));
+                    }
                     counted.fetch_add(1, Ordering::SeqCst);
                     let text = said.lock().clone();
                     stream.write_all(text.as_bytes()).await?;
@@ -102,7 +112,13 @@ impl Web {
             address,
             answer,
             requests,
+            posted,
         }
+    }
+
+    /// What was sent by `POST`, with its header.
+    pub(crate) fn posted(&self) -> Vec<Vec<u8>> {
+        self.posted.lock().clone()
     }
 
     /// From now on it gives this answer.
@@ -113,4 +129,10 @@ impl Web {
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+fn content_length(request: &[u8]) -> usize {
+    let text = std::str::from_utf8(request).unwrap().to_ascii_lowercase();
+    let (_, rest) = text.split_once("content-length: ").unwrap();
+    rest.split("\r\n").next().unwrap().parse().unwrap()
 }

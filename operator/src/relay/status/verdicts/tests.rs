@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
-use operator_api::SmtpRelay;
+use operator_api::{SendingDomain, SmtpRelay};
 use serde_json::json;
 
 use super::*;
+use crate::certificates::SecretData;
 use crate::relay::dereference::Shard;
 
 const NOW: Timestamp = Timestamp::constant(1000, 0);
@@ -290,6 +291,38 @@ fn an_override_whose_time_is_over_is_told_until_it_is_gone() {
     let (holds, reason, _) =
         verdict_of(&found(spec("1970-01-01T00:16:41Z"), true), types::ACCEPTED);
     assert_eq!((holds, reason), (true, reason::ACCEPTED));
+}
+
+#[test]
+fn reports_that_no_domain_can_sign_are_told() {
+    let spec = json!({"delivery": {"reports": {"tls": {"from": "tls@a.example"}}}});
+    let mut relay = found(spec, true);
+    let (holds, reason, message) = verdict_of(&relay, types::ACCEPTED);
+    assert_eq!((holds, reason), (true, reason::REPORTS_UNSIGNED));
+    assert!(message.contains("from is tls@a.example"), "{message}");
+    let domain = |name: &str| -> Arc<SendingDomain> {
+        let domain = json!({
+            "apiVersion": "mailrelay.dev/v1alpha1",
+            "kind": "SendingDomain",
+            "metadata": {"name": "a", "namespace": "post"},
+            "spec": {"domain": name, "relayRef": {"name": "outbox"}},
+        });
+        Arc::new(serde_json::from_value(domain).unwrap())
+    };
+    let rows = [
+        (
+            "b.example",
+            Some(SecretData::new()),
+            reason::REPORTS_UNSIGNED,
+        ),
+        ("a.example", None, reason::REPORTS_UNSIGNED),
+        ("a.example", Some(SecretData::new()), reason::ACCEPTED),
+    ];
+    for (name, keys, expected) in rows {
+        relay.domains = vec![(domain(name), keys)];
+        let (_, reason, _) = verdict_of(&relay, types::ACCEPTED);
+        assert_eq!(reason, expected, "{name}");
+    }
 }
 
 #[test]

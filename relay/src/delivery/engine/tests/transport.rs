@@ -16,22 +16,22 @@ use crate::delivery::testing::tls_server;
 use crate::delivery::testing::web::{self, Authority, VALID, Web};
 
 /// A relay and two servers at 127.0.0.2 and 127.0.0.3, with names in a zone that is signed.
-struct World {
-    relay: Relay,
-    first: Peer,
-    second: Peer,
-    policies: Web,
+pub(super) struct World {
+    pub(super) relay: Relay,
+    pub(super) first: Peer,
+    pub(super) second: Peer,
+    pub(super) policies: Web,
     _dns: SignedDns,
 }
 
 /// A server whose certificate no authority knows.
-struct Own {
-    tls: Tls,
+pub(super) struct Own {
+    pub(super) tls: Tls,
     /// Data of a TLSA record that fits.
-    tlsa: String,
+    pub(super) tlsa: String,
 }
 
-fn own() -> Own {
+pub(super) fn own() -> Own {
     let (server, pem) = tls_server(&["whatever.test"]);
     let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
@@ -46,7 +46,7 @@ fn own() -> Own {
     }
 }
 
-fn wrong() -> String {
+pub(super) fn wrong() -> String {
     format!("3 1 1 {}", "00".repeat(32))
 }
 
@@ -57,24 +57,26 @@ fn with(tls: Tls) -> Behaviour {
     }
 }
 
-fn policy(mode: &str, mx: &str) -> String {
+pub(super) fn policy(mode: &str, mx: &str) -> String {
     let text = format!("version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: 86400\n");
     web::policy(&text)
 }
 
 /// Everything that a test may want otherwise.
-struct Setting<'a> {
+pub(super) struct Setting<'a> {
     /// Name, type and data; `PORT` is that of the servers.
     names: &'a [(&'a str, &'a str, &'a str)],
-    first: Behaviour,
-    second: Behaviour,
+    pub(super) first: Behaviour,
+    pub(super) second: Behaviour,
     authority: Authority,
-    policy: String,
-    delivery: &'a str,
+    pub(super) policy: String,
+    pub(super) delivery: &'a str,
+    /// What else stands in the main file, with a comma after it.
+    pub(super) more: &'a str,
 }
 
 impl<'a> Setting<'a> {
-    fn new(names: &'a [(&'a str, &'a str, &'a str)], tls: Tls) -> Self {
+    pub(super) fn new(names: &'a [(&'a str, &'a str, &'a str)], tls: Tls) -> Self {
         Self {
             names,
             first: with(tls),
@@ -82,10 +84,11 @@ impl<'a> Setting<'a> {
             authority: Authority::new(),
             policy: String::new(),
             delivery: "",
+            more: "",
         }
     }
 
-    async fn start(self) -> World {
+    pub(super) async fn start(self) -> World {
         let (first, second) = two_peers(self.first, self.second).await;
         let port = first.port().to_string();
         let owners: Vec<String> = self
@@ -112,6 +115,7 @@ impl<'a> Setting<'a> {
             dns.anchor
         );
         let text = text.replace("timeout: 1s", &anchored);
+        let text = text.replace("dns: {", &format!("{}dns: {{", self.more));
         let files = [("authorities.pem", self.authority.pem())];
         let files = files.each_ref().map(|(path, pem)| (*path, pem.as_str()));
         World {
@@ -126,7 +130,7 @@ impl<'a> Setting<'a> {
 
 impl World {
     /// Sends one message to a domain; whether it arrived at the first server, and whether under TLS.
-    async fn sends(&self, domain: &str) -> Option<bool> {
+    pub(super) async fn sends(&self, domain: &str) -> Option<bool> {
         let before = self.first.messages().len();
         let attempts = self.relay.context.queue.counters().settled;
         let to = format!("to@{domain}");
