@@ -11,5 +11,9 @@ mod dane;
 mod draft;
 #[path = "peers/plain.rs"]
 mod plain;
+#[path = "peers/policies.rs"]
+mod policies;
 #[path = "peers/stage.rs"]
 mod stage;
+#[path = "peers/sts.rs"]
+mod sts;

@@ -41,6 +41,8 @@ pub enum Signing {
     WithoutDenial,
     /// Signatures ran out yesterday.
     Expired,
+    /// All of it, and names that are not there are denied by their hashes (NSEC3, RFC 5155).
+    HashedDenial,
 }
 
 /// The running servers.
@@ -116,7 +118,7 @@ fn head(name: &str) -> String {
 fn start(zones: &[Zone]) -> String {
     let mut script = String::from("cd \"$1/zones\"\n");
     for Zone { name, signing, .. } in zones {
-        let (period, change) = match signing {
+        let (options, change) = match signing {
             Signing::Unsigned => continue,
             Signing::Signed => ("", ""),
             Signing::ForgedTlsa => (
@@ -125,12 +127,14 @@ fn start(zones: &[Zone]) -> String {
             ),
             Signing::WithoutDenial => ("", "/NSEC/d"),
             Signing::Expired => ("-s now-259200 -e now-86400 ", ""),
+            // RFC 9276: no salt, no further iterations.
+            Signing::HashedDenial => ("-3 - -H 0 ", ""),
         };
         // Writing to a String cannot fail.
         let _ = writeln!(
             script,
             "dnssec-keygen -q -a ECDSAP256SHA256 -f KSK {name} >/dev/null\n\
-             dnssec-signzone -q -S -z -O full -P {period}-o {name} -f {name}.signed {name}.zone >/dev/null\n\
+             dnssec-signzone -q -S -z -O full -P {options}-o {name} -f {name}.signed {name}.zone >/dev/null\n\
              sed -i '{change}' {name}.signed\n\
              cat dsset-{name}. >>root.zone"
         );

@@ -7,6 +7,7 @@ use mailrelay_tests::peers::{Host, Offer, Plan};
 use mailrelay_tests::zone::Record;
 
 use super::certificates::Shown;
+use super::policies::Policy;
 
 /// Octets of the largest message that every server takes.
 pub(super) const SIZE_LIMIT: u32 = 65_536;
@@ -40,6 +41,8 @@ impl Who {
 /// What is to be started.
 pub(super) struct Draft {
     pub(super) zones: Vec<Zone>,
+    /// Policies of MTA-STS, by domain.
+    pub(super) policies: Vec<(String, Policy)>,
     plans: Vec<(Who, Plan)>,
     next: u8,
 }
@@ -67,6 +70,7 @@ impl Draft {
         };
         Self {
             zones,
+            policies: Vec::new(),
             plans: Who::ALL.map(plan).to_vec(),
             next: 0,
         }
@@ -101,31 +105,50 @@ impl Draft {
         offer: Offer,
         tlsa: &[String],
     ) {
-        let address = self.address();
         let name = format!("mx.{domain}");
-        self.publish(Record::mail_exchanger(domain, &name));
-        self.publish(Record::address(&name, address));
-        for data in tlsa {
+        self.host(who, &name, shown, offer);
+        self.tlsa(&name, tlsa);
+        self.alias(who, domain, &name);
+        self.plan_mut(who)
+            .greylisted
+            .push(format!("{GREYLISTED}@{domain}"));
+    }
+
+    /// Adds a host that takes no mail by itself.
+    pub(super) fn host(&mut self, who: Who, name: &str, shown: &Shown, offer: Offer) {
+        let address = self.address();
+        self.publish(Record::address(name, address));
+        self.plan_mut(who).hosts.push(Host {
+            name: name.to_owned(),
+            address,
+            chain: shown.chain.clone(),
+            key: shown.key.clone(),
+            offer,
+        });
+    }
+
+    /// TLSA records for the port of mail at a name.
+    pub(super) fn tlsa(&mut self, name: &str, records: &[String]) {
+        for data in records {
             self.publish(Record {
                 name: format!("_25._tcp.{name}"),
                 kind: "TLSA".into(),
                 value: data.clone(),
             });
         }
-        let plan = self.plan_mut(who);
-        plan.hosts.push(Host {
-            name,
-            address,
-            chain: shown.chain.clone(),
-            key: shown.key.clone(),
-            offer,
-        });
-        plan.recipients
-            .extend(KNOWN.map(|local| format!("{local}@{domain}")));
-        plan.greylisted.push(format!("{GREYLISTED}@{domain}"));
     }
 
-    /// Mail for `domain` goes to the host of `other`, which knows its recipients too.
+    /// Says in DNS that `domain` has a policy, which a host at `address` has.
+    pub(super) fn policy(&mut self, domain: &str, address: Ipv4Addr, policy: Policy) {
+        self.publish(Record::text(
+            &format!("_mta-sts.{domain}"),
+            "v=STSv1; id=1;",
+        ));
+        self.publish(Record::address(&format!("mta-sts.{domain}"), address));
+        self.policies.push((domain.to_owned(), policy));
+    }
+
+    /// Mail for `domain` goes to a host of `who`, which knows its recipients.
     pub(super) fn alias(&mut self, who: Who, domain: &str, host: &str) {
         self.publish(Record::mail_exchanger(domain, host));
         self.plan_mut(who)

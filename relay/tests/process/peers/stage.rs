@@ -15,6 +15,7 @@ use mailrelay_tests::receiver::{Delivered, More, Plan as ReceiverPlan, Receiver}
 use mailrelay_tests::wait;
 use mailrelay_tests::zone::Record;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::runtime::Runtime;
 
 use super::draft::{Draft, SIZE_LIMIT, Who};
@@ -35,6 +36,8 @@ pub(super) struct Stage {
     names: Names,
     postfix: Receiver,
     servers: Vec<(Who, Server)>,
+    /// File with the authority of most servers.
+    authority: NamedTempFile,
     /// Keys of [`SENDER`]'s domain, as a relay's configuration has them.
     dkim: Value,
 }
@@ -54,16 +57,21 @@ impl Stage {
             ("forged.example", Signing::ForgedTlsa),
             ("silent.example", Signing::WithoutDenial),
             ("stale.example", Signing::Expired),
+            ("hashed.example", Signing::HashedDenial),
         ]);
         let authority = Authority::new();
         super::plain::draft(&mut draft, &authority);
         super::dane::draft(&mut draft, &authority);
+        let web = draft.address();
+        super::sts::draft(&mut draft, &authority, web);
         let dkim = dkim(&mut draft);
         draft.alias(Who::Postfix, "shop.example", "mx.postfix.plain.example");
         let (authoritative, resolver) = (draft.address(), draft.address());
         let own = draft.address();
+        let policies = std::mem::take(&mut draft.policies);
         let (names, postfix, servers) = runtime.block_on(async {
             let fetched = peers::fetch().await.unwrap();
+            super::policies::serve(web, policies).await;
             let names = Names::start(&fetched, authoritative, resolver, &draft.zones);
             let postfix = Receiver::start(postfix(own, draft.plan(Who::Postfix, resolver)));
             let server = |who, kind| server(kind, &fetched, draft.plan(who, resolver));
@@ -83,11 +91,14 @@ impl Stage {
             ];
             (names.unwrap(), postfix.unwrap(), servers)
         });
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(&file, authority.pem()).unwrap();
         Self {
             runtime,
             names,
             postfix,
             servers,
+            authority: file,
             dkim,
         }
     }
@@ -111,6 +122,17 @@ impl Stage {
     /// A relay that believes the stage's resolver.
     pub(super) fn trusting_relay(&self) -> Running {
         self.relay_with(json!({"dnssec": "TrustResolver"}), |_| {})
+    }
+
+    /// A relay that knows the authority of most servers, and of the policies' host.
+    pub(super) fn relay_with_authority(&self) -> Running {
+        let file = self.authority.path().to_owned();
+        self.relay(|delivery| delivery["certificateAuthorities"] = json!(file))
+    }
+
+    /// File with that authority.
+    pub(super) fn authority(&self) -> &Path {
+        self.authority.path()
     }
 
     fn relay_with(&self, dns: Value, configure: impl FnOnce(&mut Value)) -> Running {
