@@ -150,8 +150,8 @@ impl Context {
             Box::new(destination),
         )
         .unwrap();
-        let (suppressions, _) = Suppressions::open(&directory.join("queue"), now()).unwrap();
-        let (senders, _) = Senders::open(&directory.join("queue"), now()).unwrap();
+        let (suppressions, _) = Suppressions::open(&directory.join("queue"), shard, now()).unwrap();
+        let (senders, _) = Senders::open(&directory.join("queue"), shard, now()).unwrap();
         let (tls_reports, _) = TlsReports::open(&directory.join("queue"), now()).unwrap();
         Arc::new(Self {
             snapshot,

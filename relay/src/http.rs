@@ -27,6 +27,7 @@ use crate::context::SharedContext;
 mod routes;
 mod siblings;
 mod suppressions;
+mod tables;
 mod tls_reports;
 
 pub(crate) use routes::{admin, health};

@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     bounces: Counter<u64>,
     suppressions: Counter<u64>,
     reports: Counter<u64>,
+    tables: Counter<u64>,
     outgoing: Counter<u64>,
     outgoing_open: UpDownCounter<i64>,
     dns: Counter<u64>,
@@ -121,6 +122,10 @@ impl Metrics {
             suppressions: counter(
                 "relay.suppressions",
                 "Recipients that bounced or complained, by whether the list took them.",
+            ),
+            tables: counter(
+                "relay.tables",
+                "Comparisons of tables with other shards, and changes told to them, by table and result",
             ),
             reports: counter(
                 "relay.reports",
@@ -272,6 +277,18 @@ impl Metrics {
         self.reports.add(
             1,
             &[KeyValue::new("kind", kind), KeyValue::new("result", result)],
+        );
+    }
+
+    /// A table was compared with another shard's: it was the `same`, something was `merged`, or it
+    /// `failed`; or changes were `told` or stayed `untold`.
+    pub(crate) fn table(&self, table: &'static str, result: &'static str) {
+        self.tables.add(
+            1,
+            &[
+                KeyValue::new("table", table),
+                KeyValue::new("result", result),
+            ],
         );
     }
 

@@ -29,7 +29,7 @@ use crate::suppression::Suppressions;
 use crate::table::TableError;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls_reports::TlsReports;
-use crate::{delivery, descriptors, http, listener, reload, siblings};
+use crate::{delivery, descriptors, http, listener, reload, siblings, table};
 
 /// Content of accepted messages kept in memory for the first attempt, in octets.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -125,8 +125,11 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         .map(Path::to_path_buf)
         .unwrap_or_default();
     // In the queue's directory, which is this process's alone once the queue is open.
-    let suppressions = count_damage("suppressions", Suppressions::open(&directory, now())?);
-    let senders = count_damage("senders", Senders::open(&directory, now())?);
+    let suppressions = count_damage(
+        "suppressions",
+        Suppressions::open(&directory, shard, now())?,
+    );
+    let senders = count_damage("senders", Senders::open(&directory, shard, now())?);
     let opened = TlsReports::open(&directory, now()).map_err(ServeError::TlsReports)?;
     let tls_reports = count_damage("tls-reports", opened);
     let context = Arc::new(Context {
@@ -191,6 +194,7 @@ async fn run_parts(
             http_stop.clone(),
         ));
     }
+    tasks.spawn(table::share(Arc::clone(context)));
     tasks.spawn(reload::run(Arc::clone(context), path.to_path_buf()));
     let delivery = tokio::spawn(delivery::run(Arc::clone(context)));
     let listeners = tokio::spawn(listener::run(Arc::clone(context), sockets));

@@ -3,19 +3,26 @@
 //!
 //! A row is found by a sending domain and the [`Mark`] of an address. Every shard holds the whole
 //! table in memory and in a journal beside its queue, changes its own copy without asking anybody, and
-//! tells the others; the last change of a row wins on all of them ([`change`]). A row that is removed
-//! leaves a mark of it until every copy of the row would have expired, so that a shard that was away
-//! does not bring it back.
+//! tells the others at once; the last change of a row wins on all of them (`change`). Who was away
+//! compares tables when it is back, and all do so once a minute (`share`). A row that is removed leaves
+//! a mark of it until every copy of the row would have expired, so that a shard that was away does not
+//! bring it back.
 //!
 //! Limits: [`Row::MOST`] rows and marks of removal; [`REMEMBERED`] for the mark of a row that never
 //! expires. A row that has expired counts for nothing and goes with the next rewriting of the file.
 
 mod change;
+mod digest;
 mod mark;
+mod messages;
+mod share;
 mod store;
 
 pub(crate) use change::Change;
+pub(crate) use digest::Digest;
 pub(crate) use mark::Mark;
+pub(crate) use messages::{Ask, Changes, Page, Place, Want, path};
+pub(crate) use share::share;
 pub(crate) use store::{Table, TableError};
 
 use std::time::Duration;

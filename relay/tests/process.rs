@@ -43,5 +43,7 @@ mod shutdown;
 mod strangers;
 #[path = "process/submission.rs"]
 mod submission;
+#[path = "process/tables.rs"]
+mod tables;
 #[path = "process/telemetry.rs"]
 mod telemetry;

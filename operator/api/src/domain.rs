@@ -127,8 +127,8 @@ pub struct Bounces {
     pub address: Option<String>,
 }
 
-/// How long a recipient is suppressed: the relay refuses mail of the domain to it at RCPT. Each shard
-/// has a list of its own.
+/// How long a recipient is suppressed: the relay refuses mail of the domain to it at RCPT, on all of
+/// its shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Suppression {

@@ -1,5 +1,7 @@
 //! What the HTTP ports answer.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -34,7 +36,9 @@ pub(crate) fn admin(context: SharedContext) -> Router {
             "/v1/siblings/state",
             post(sibling_state).with_state(context.clone()),
         )
-        .merge(super::tls_reports::routes(context.clone()));
+        .merge(super::tls_reports::routes(context.clone()))
+        .merge(super::tables::routes(Arc::clone(&context.suppressions)))
+        .merge(super::tables::routes(Arc::clone(&context.senders.table)));
     siblings::for_operator(operators).merge(siblings::for_siblings(siblings, context))
 }
 

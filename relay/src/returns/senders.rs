@@ -81,9 +81,13 @@ struct Reports {
 }
 
 impl Senders {
-    /// Reads the table in the queue's `directory`; also how many damaged records there were.
-    pub(crate) fn open(directory: &Path, now: Timestamp) -> Result<(Self, u64), TableError> {
-        let (table, damaged) = Table::open(directory, now)?;
+    /// Reads the table of a shard in its queue's `directory`; also how many damaged records there were.
+    pub(crate) fn open(
+        directory: &Path,
+        shard: u32,
+        now: Timestamp,
+    ) -> Result<(Self, u64), TableError> {
+        let (table, damaged) = Table::open(directory, shard, now)?;
         let this = Self {
             table: Arc::new(table),
             crowded: Mutex::default(),

@@ -93,9 +93,13 @@ impl Relay {
         };
         let route = Box::new(|_: &Envelope, address: &relay_smtp::Address| address.domain().into());
         let (queue, _) = Queue::open(settings, Timestamp(0), route).unwrap();
-        let suppressions =
-            crate::suppression::Suppressions::open(&directory.path().join("queue"), Timestamp(0));
-        let senders = crate::returns::Senders::open(&directory.path().join("queue"), Timestamp(0));
+        let suppressions = crate::suppression::Suppressions::open(
+            &directory.path().join("queue"),
+            0,
+            Timestamp(0),
+        );
+        let senders =
+            crate::returns::Senders::open(&directory.path().join("queue"), 0, Timestamp(0));
         let context = Arc::new(Context {
             suppressions: Arc::new(suppressions.unwrap().0),
             senders: senders.unwrap().0,

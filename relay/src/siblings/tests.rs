@@ -85,6 +85,8 @@ async fn operator_and_siblings_get_at_their_own_routes_only() {
         (Some(SERVER_NAME), "/v1/suppressions", forbidden),
         (None, STATE, forbidden),
         (Some("another.shards.test"), STATE, forbidden),
+        (None, "/v1/siblings/tables/suppressions/page", forbidden),
+        (None, "/v1/siblings/tables/senders/changes", forbidden),
         // It gets as far as the method.
         (None, "/v1/status", StatusCode::METHOD_NOT_ALLOWED),
     ];

@@ -23,7 +23,7 @@ fn entry(domain: &str, recipient: &str, cause: Cause) -> Entry {
 }
 
 fn open(directory: &std::path::Path) -> std::sync::Arc<Suppressions> {
-    let (list, damaged) = Suppressions::open(directory, NOW).unwrap();
+    let (list, damaged) = Suppressions::open(directory, 0, NOW).unwrap();
     assert_eq!(damaged, 0);
     std::sync::Arc::new(list)
 }

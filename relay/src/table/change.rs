@@ -1,4 +1,5 @@
-//! One change of a row, as it is written to the journal. Pure.
+//! One change of a row, as it is written to the journal and told to other shards; and which of two
+//! wins. Pure.
 
 use relay_queue::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,21 +29,24 @@ pub(crate) enum State<R> {
 pub(crate) struct Change<R> {
     /// When, by the clock of the shard that made it, and in any case after the change before it.
     pub(crate) changed: Timestamp,
+    /// The shard that made it. It never makes two of one row at the same time.
+    pub(crate) by: u32,
     /// What became of the row.
     pub(crate) state: State<R>,
 }
 
 impl<R: Row> Change<R> {
     /// A row that comes now, after what is there.
-    pub(super) fn put(row: R, before: Option<&Self>, now: Timestamp) -> Self {
+    pub(super) fn put(row: R, before: Option<&Self>, now: Timestamp, by: u32) -> Self {
         Self {
             changed: after(before, now),
+            by,
             state: State::Row(row),
         }
     }
 
     /// The removal of a row that is there.
-    pub(super) fn remove(&self, now: Timestamp) -> Self {
+    pub(super) fn remove(&self, now: Timestamp, by: u32) -> Self {
         let until = match &self.state {
             // Every copy of it expires by itself then.
             State::Row(row) => row.expires().unwrap_or(now.after(REMEMBERED)),
@@ -50,6 +54,7 @@ impl<R: Row> Change<R> {
         };
         Self {
             changed: after(Some(self), now),
+            by,
             state: State::Removed {
                 domain: self.domain().to_owned(),
                 mark: self.mark(),
@@ -88,6 +93,12 @@ impl<R: Row> Change<R> {
             State::Row(row) => row.holds(now),
             State::Removed { until, .. } => now < *until,
         }
+    }
+
+    /// Whether it wins over another of the same row: the later one, and of two that were made in one
+    /// millisecond by two shards the same one everywhere.
+    pub(super) fn wins_over(&self, other: &Self) -> bool {
+        (self.changed, self.by) > (other.changed, other.by)
     }
 }
 

@@ -36,6 +36,13 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// Its bits, spread evenly.
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Display for Mark {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for place in (0..LENGTH).rev() {

@@ -10,7 +10,7 @@ use relay_queue::Timestamp;
 use relay_queue::journal::Journal;
 use tokio::sync::broadcast;
 
-use super::{Change, Mark, Row};
+use super::{Change, Digest, Mark, Place, Row};
 
 /// Octets of the file, beyond twice what the rows take, before it is rewritten.
 const SLACK: u64 = 1 << 20;
@@ -36,6 +36,8 @@ type Rows<R> = BTreeMap<Key, Change<R>>;
 /// A table of this shard.
 #[derive(Debug)]
 pub(crate) struct Table<R> {
+    /// The number of this shard.
+    shard: u32,
     rows: RwLock<Rows<R>>,
     journal: Mutex<Written>,
     changes: broadcast::Sender<Change<R>>,
@@ -49,8 +51,12 @@ struct Written {
 }
 
 impl<R: Row> Table<R> {
-    /// Reads the table in the queue's `directory`; also how many damaged records there were.
-    pub(crate) fn open(directory: &Path, now: Timestamp) -> Result<(Self, u64), TableError> {
+    /// Reads the table of a shard in its queue's `directory`; also how many damaged records there were.
+    pub(crate) fn open(
+        directory: &Path,
+        shard: u32,
+        now: Timestamp,
+    ) -> Result<(Self, u64), TableError> {
         let name = format!("{}.log", R::NAME);
         let (journal, recovered) = Journal::open(directory, &name).map_err(disk::<R>)?;
         let mut damaged = recovered.damaged_records;
@@ -70,6 +76,7 @@ impl<R: Row> Table<R> {
             journal,
         };
         let this = Self {
+            shard,
             rows: RwLock::new(rows),
             journal: Mutex::new(written),
             changes: broadcast::Sender::new(UNTOLD),
@@ -134,7 +141,7 @@ impl<R: Row> Table<R> {
         blocking(move || {
             let key = key(row.domain(), row.mark());
             let mut written = this.journal.lock();
-            let change = Change::put(row.bounded(), this.rows.read().get(&key), now);
+            let change = Change::put(row.bounded(), this.rows.read().get(&key), now, this.shard);
             this.write(&mut written, vec![change.clone()], now)?;
             // Nobody to tell is no fault.
             let _ = this.changes.send(change);
@@ -157,7 +164,7 @@ impl<R: Row> Table<R> {
                 let rows = this.rows.read();
                 let there = rows.get(&key(&domain, mark));
                 let there = there.filter(|there| there.row().is_some_and(|row| row.holds(now)));
-                there.map(|there| there.remove(now))
+                there.map(|there| there.remove(now, this.shard))
             };
             let Some(change) = there else {
                 return Ok(false);
@@ -167,6 +174,75 @@ impl<R: Row> Table<R> {
             Ok(true)
         })
         .await
+    }
+
+    /// Takes over what other shards changed; how many of the changes were news. Those for which there
+    /// is no room are left out.
+    pub(crate) async fn merge(
+        self: &Arc<Self>,
+        changes: Vec<Change<R>>,
+        now: Timestamp,
+    ) -> Result<usize, TableError> {
+        let this = Arc::clone(self);
+        blocking(move || {
+            let mut written = this.journal.lock();
+            let news = this.news(changes, now);
+            let count = news.len();
+            if count > 0 {
+                this.write(&mut written, news, now)?;
+            }
+            Ok(count)
+        })
+        .await
+    }
+
+    /// What of these changes is not known, and fits.
+    fn news(&self, changes: Vec<Change<R>>, now: Timestamp) -> Vec<Change<R>> {
+        let rows = self.rows.read();
+        let mut room = R::MOST.saturating_sub(rows.len());
+        let mut news = changes;
+        news.retain(|change| {
+            let known = rows.get(&key(change.domain(), change.mark()));
+            if !change.holds(now) || known.is_some_and(|known| !change.wins_over(known)) {
+                return false;
+            }
+            let fits = known.is_some() || room > 0;
+            room = room.saturating_sub(usize::from(known.is_none()));
+            fits
+        });
+        news
+    }
+
+    /// Changes as they are made here, from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change<R>> {
+        self.changes.subscribe()
+    }
+
+    /// What the table holds at a time, in short. Takes a while when there are many rows.
+    pub(crate) fn digest(&self, at: Timestamp) -> Digest {
+        let rows = self.rows.read();
+        Digest::of(rows.values().filter(|change| change.holds(at)))
+    }
+
+    /// What the table holds at a time in some buckets of its digest, in order, after a place.
+    pub(crate) fn part(
+        &self,
+        buckets: &[bool],
+        after: Option<&Place>,
+        most: usize,
+        at: Timestamp,
+    ) -> Vec<Change<R>> {
+        let rows = self.rows.read();
+        let start = after.map_or(Bound::Unbounded, |place| {
+            Bound::Excluded(key(&place.domain, place.mark))
+        });
+        rows.range((start, Bound::Unbounded))
+            .filter(|((_, mark), _)| buckets.get(Digest::bucket(*mark)) == Some(&true))
+            .map(|(_, change)| change)
+            .filter(|change| change.holds(at))
+            .take(most)
+            .cloned()
+            .collect()
     }
 
     /// Writes changes down and puts them in force. `written` is held from when they were made, so that
@@ -222,7 +298,9 @@ impl<R: Row> Table<R> {
 impl<R: Row> Table<R> {
     /// Puts rows in with one sync.
     pub(crate) fn fill(&self, rows: impl Iterator<Item = R>, now: Timestamp) {
-        let changes = rows.map(|row| Change::put(row, None, now)).collect();
+        let changes = rows
+            .map(|row| Change::put(row, None, now, self.shard))
+            .collect();
         self.write(&mut self.journal.lock(), changes, now).unwrap();
     }
 }

@@ -11,7 +11,7 @@ fn address(text: &str) -> Address {
 }
 
 fn open(directory: &Path, now: Timestamp) -> Senders {
-    let (senders, damaged) = Senders::open(directory, now).unwrap();
+    let (senders, damaged) = Senders::open(directory, 0, now).unwrap();
     assert_eq!(damaged, 0);
     senders
 }
