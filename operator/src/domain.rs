@@ -8,6 +8,7 @@
 //! and the first mail need not wait. `Ready` is stricter and waits for DNS.
 
 mod apply;
+mod bounces;
 mod build;
 mod dereference;
 pub mod dns;

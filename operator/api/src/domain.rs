@@ -104,8 +104,9 @@ pub struct SendingDomainSpec {
 )]
 pub struct Bounces {
     /// A domain whose mail is nothing but reports, such as `bounces.example.com`: the sending domain
-    /// or one below it, so that SPF stays aligned. Publish an MX record that leads to a listener of the
-    /// relay with `role: Bounces`, and an SPF record as for the sending domain. Bounces and complaints
+    /// or one below it, so that SPF stays aligned. Publish its records of `status.dnsRecords`: an MX
+    /// record that leads to a listener of the relay with `role: Bounces`, by the relay's
+    /// `spec.hostname`, and an SPF record as for the sending domain. Bounces and complaints
     /// feed the suppression list, and bounces go on to the senders of the messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 253))]
@@ -125,6 +126,17 @@ pub struct Bounces {
             .message("must be a plain address with at most nine characters before the @, such as bounces@example.com")
     )]
     pub address: Option<String>,
+
+    /// How long a return path is good after its message was accepted, such as `240h`: what comes to it
+    /// later is refused. From `1h` to `840h` (35 days), as long as the secret of a return path is kept
+    /// after it was renewed. Default `720h`, 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('840h')")
+            .message("must be from 1h to 840h (35 days), such as 720h")
+    )]
+    pub valid_for: Option<Duration>,
 }
 
 /// How long a recipient is suppressed: the relay refuses mail of the domain to it at RCPT, on all of
@@ -314,7 +326,7 @@ pub struct DnsRecord {
     /// The same value in strings of at most 255 octets, as zone files want it.
     pub split_value: Vec<String>,
 
-    /// What the record is for: `Dkim`.
+    /// What the record is for: `Dkim`, `ReturnPathMx` or `ReturnPathSpf`.
     pub purpose: DnsRecordPurpose,
 
     /// `Missing`: no such record. `Mismatch`: another value stands there. `Verified`: as it should
@@ -331,6 +343,10 @@ pub struct DnsRecord {
 pub enum DnsRecordPurpose {
     /// A DKIM public key (RFC 6376 section 3.6).
     Dkim,
+    /// The way of reports to the relay: MX of `spec.bounces.domain` (RFC 5321 section 5.1).
+    ReturnPathMx,
+    /// Who may send with a return path at `spec.bounces.domain` (RFC 7208): as at the domain itself.
+    ReturnPathSpf,
 }
 
 /// What DNS shows of a record.

@@ -16,7 +16,8 @@ use operator_api::{SendingDomain, SmtpRelay};
 use super::DomainError;
 use super::dns::Check;
 use super::keyring::Keyring;
-use super::records::{self, Answer};
+use super::records::{self, Answer, Question};
+use super::validate;
 use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
@@ -117,26 +118,19 @@ async fn check(
         return Check::default();
     };
     let keyring = Keyring::read(&data);
-    let values: BTreeMap<String, String> = keyring
-        .keys
-        .iter()
-        .filter_map(|(selector, stored)| {
-            let value = records::value(stored.key.as_ref().ok()?);
-            Some((records::name(selector, &domain.spec.domain), value))
-        })
-        .collect();
-    let names: Vec<String> = values.keys().cloned().collect();
-    let settled = |answers: &BTreeMap<String, Answer>| {
-        values.iter().all(|(name, value)| {
+    let wanted = validate::wanted(domain, &keyring, seen.relay.as_deref());
+    let questions: Vec<Question> = wanted.iter().map(|one| one.question.clone()).collect();
+    let settled = |answers: &BTreeMap<Question, Answer>| {
+        wanted.iter().all(|wanted| {
             answers
-                .get(name)
-                .is_some_and(|answer| records::is_verified(answer, value))
+                .get(&wanted.question)
+                .is_some_and(|answer| records::is_verified(answer, wanted))
         })
     };
     forget(context);
     context
         .dns
-        .check(key, &names, waiting(domain, &keyring, now), settled)
+        .check(key, &questions, waiting(domain, &keyring, now), settled)
         .await
 }
 

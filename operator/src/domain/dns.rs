@@ -13,11 +13,11 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::records::Answer;
+use super::records::{Answer, Kind, Question};
 
 /// One query to one server.
 const QUERY: Duration = Duration::from_secs(3);
@@ -53,8 +53,8 @@ pub struct Dns {
 /// What was seen of a domain's records.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
-    /// Answers by name.
-    pub answers: BTreeMap<String, Answer>,
+    /// Answers by question.
+    pub answers: BTreeMap<Question, Answer>,
     /// When to look again; never when nothing was looked up.
     pub again: Option<Instant>,
 }
@@ -87,28 +87,30 @@ impl Dns {
         })
     }
 
-    /// The answers for `names`: those of the last check while it is not time for the next one and
+    /// The answers to `questions`: those of the last check while it is not time for the next one and
     /// it covers all of them. `waiting` is how long the domain has been incomplete.
     pub async fn check(
         &self,
         domain: &(String, String),
-        names: &[String],
+        questions: &[Question],
         waiting: Duration,
-        settled: impl Fn(&BTreeMap<String, Answer>) -> bool,
+        settled: impl Fn(&BTreeMap<Question, Answer>) -> bool,
     ) -> Check {
-        if names.is_empty() {
+        if questions.is_empty() {
             return Check::default();
         }
         let known = self.checks.lock().get(domain).cloned();
         if let Some(known) = known {
-            let covers = names.iter().all(|name| known.answers.contains_key(name));
+            let covers = questions
+                .iter()
+                .all(|question| known.answers.contains_key(question));
             if covers && known.again.is_some_and(|again| Instant::now() < again) {
                 return known;
             }
         }
-        let lookups = names.iter().cloned().map(|name| async move {
-            let answer = self.txt(&name).await;
-            (name, answer)
+        let lookups = questions.iter().cloned().map(|question| async move {
+            let answer = self.look_up(&question).await;
+            (question, answer)
         });
         let answers: BTreeMap<_, _> = stream::iter(lookups)
             .buffer_unordered(CONCURRENCY)
@@ -133,8 +135,13 @@ impl Dns {
         self.checks.lock().len()
     }
 
-    async fn txt(&self, name: &str) -> Answer {
-        let lookup = self.resolver.txt_lookup(format!("{name}."));
+    async fn look_up(&self, question: &Question) -> Answer {
+        let kind = match question.kind {
+            Kind::Mx => RecordType::MX,
+            Kind::Txt => RecordType::TXT,
+        };
+        let name = format!("{}.", question.name);
+        let lookup = self.resolver.lookup(name, kind);
         match tokio::time::timeout(LOOKUP, lookup).await {
             Err(_) => Answer::Failed(format!("no answer within {} s", LOOKUP.as_secs())),
             Ok(Err(NetError::Dns(DnsError::NoRecordsFound(found))))
@@ -151,7 +158,11 @@ impl Dns {
                     .answers()
                     .iter()
                     .filter_map(|record| match &record.data {
-                        RData::TXT(text) => Some(joined(&text.txt_data)),
+                        RData::TXT(text) if kind == RecordType::TXT => Some(joined(&text.txt_data)),
+                        RData::MX(mx) if kind == RecordType::MX => {
+                            let host = mx.exchange.to_ascii();
+                            Some(format!("{} {}", mx.preference, host.trim_end_matches('.')))
+                        }
                         _ => None,
                     })
                     .collect();

@@ -7,6 +7,7 @@ use operator_api::conditions::{DNS_VERIFIED, reason};
 use operator_api::{DnsRecord, DnsRecordPurpose, DnsRecordState};
 use relay_config::DkimAlgorithm;
 
+use super::bounces;
 use super::keys::SigningKey;
 use super::tags;
 use crate::conditions::Verdict;
@@ -16,10 +17,45 @@ const STRING: usize = 255;
 /// Characters of a foreign answer that are shown at most.
 const SHOWN: usize = 600;
 
-/// What DNS said of the TXT records at a name.
+/// Types of records that are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Mail exchangers.
+    Mx,
+    /// Text.
+    Txt,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Mx => "MX",
+            Self::Txt => "TXT",
+        }
+    }
+}
+
+/// What is asked of DNS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question {
+    /// Full name without a trailing dot.
+    pub name: String,
+    /// Type of the records.
+    pub kind: Kind,
+}
+
+/// A record to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) question: Question,
+    pub(super) value: String,
+    pub(super) purpose: DnsRecordPurpose,
+}
+
+/// What DNS said of the records of a type at a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// There are these, each with its strings joined.
+    /// There are these: texts with their strings joined, `10 mx.example.com` for an MX.
     Records(Vec<String>),
     /// There are none, for certain.
     None,
@@ -41,78 +77,119 @@ pub(super) fn value(key: &SigningKey) -> String {
     format!("v=DKIM1; k={kind}; p={}", key.public)
 }
 
-/// A record to publish. `answer` is absent when nobody looked; `previous` is the record as the
+impl Wanted {
+    /// The record of a key.
+    pub(super) fn dkim(selector: &str, domain: &str, key: &SigningKey) -> Self {
+        Self {
+            question: Question {
+                name: name(selector, domain),
+                kind: Kind::Txt,
+            },
+            value: value(key),
+            purpose: DnsRecordPurpose::Dkim,
+        }
+    }
+}
+
+/// The record as the status shows it. `answer` is absent when nobody looked; `previous` is the record as the
 /// status has it.
 pub(super) fn record(
-    name: String,
-    value: String,
+    wanted: Wanted,
     answer: Option<&Answer>,
     previous: Option<&DnsRecord>,
 ) -> DnsRecord {
+    let Wanted {
+        question: Question { name, kind },
+        value,
+        purpose,
+    } = wanted;
     let (state, observed) = match answer {
         Some(Answer::None) => (DnsRecordState::Missing, None),
-        Some(Answer::Records(texts)) => match compare(texts, &value) {
+        Some(Answer::Records(texts)) => match compare(purpose, texts, &value) {
             Ok(()) => (DnsRecordState::Verified, None),
             Err(_) => (DnsRecordState::Mismatch, Some(shown(texts))),
         },
         Some(Answer::Failed(_)) | None => previous
-            .filter(|previous| previous.name == name && previous.value == value)
+            .filter(|previous| {
+                (&previous.name, previous.purpose, &previous.value) == (&name, purpose, &value)
+            })
             .map(|previous| (previous.state, previous.observed.clone()))
             .unwrap_or_default(),
     };
     DnsRecord {
         name,
-        r#type: "TXT".to_owned(),
+        r#type: kind.name().to_owned(),
         split_value: split(&value),
         value,
-        purpose: DnsRecordPurpose::Dkim,
+        purpose,
         state,
         observed,
     }
 }
 
-/// Whether `answer` is the record with `value`.
-pub(super) fn is_verified(answer: &Answer, value: &str) -> bool {
-    matches!(answer, Answer::Records(texts) if compare(texts, value).is_ok())
+/// Whether `answer` shows the record.
+pub(super) fn is_verified(answer: &Answer, wanted: &Wanted) -> bool {
+    let is_right = |texts| compare(wanted.purpose, texts, &wanted.value).is_ok();
+    matches!(answer, Answer::Records(texts) if is_right(texts))
 }
 
-/// `DnsVerified` over the records of the keys that sign or will. `failure` is what the last failed
+/// `DnsVerified` over the records that are needed: of keys that sign or will, and of the bounce domain.
+/// `failure` is what the last failed
 /// lookup said.
 pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
     let of = |state| {
         let of_state = move |record: &&DnsRecord| record.state == state;
         records.iter().filter(of_state)
     };
+    if !records
+        .iter()
+        .any(|record| record.purpose == DnsRecordPurpose::Dkim)
+    {
+        let message = "there are no keys yet whose records could be looked up";
+        return Verdict::unknown(DNS_VERIFIED, reason::KEYS_PENDING, message);
+    }
     if let Some(record) = of(DnsRecordState::Mismatch).next() {
         let message = mismatch(record);
         return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISMATCH, message);
     }
-    let missing: Vec<&str> = of(DnsRecordState::Missing)
-        .map(|record| record.name.as_str())
-        .collect();
+    let missing: Vec<String> = of(DnsRecordState::Missing).map(title).collect();
     if !missing.is_empty() {
         let message = format!(
-            "publish TXT {} with the values in status.dnsRecords",
+            "publish {} with the values in status.dnsRecords",
             missing.join(" and ")
         );
         return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message);
     }
     if let Some(record) = of(DnsRecordState::Unknown).next() {
         let cause = failure.unwrap_or("nobody has looked yet");
-        let message = format!("TXT {} cannot be looked up: {cause}", record.name);
+        let message = format!("{} cannot be looked up: {cause}", title(record));
         return Verdict::unknown(DNS_VERIFIED, reason::LOOKUP_FAILED, message);
-    }
-    if records.is_empty() {
-        let message = "there are no keys yet whose records could be looked up";
-        return Verdict::unknown(DNS_VERIFIED, reason::KEYS_PENDING, message);
     }
     let message = "all records are published";
     Verdict::yes(DNS_VERIFIED, reason::RECORDS_VERIFIED, message)
 }
 
+/// Type and name.
+fn title(record: &DnsRecord) -> String {
+    format!("{} {}", record.r#type, record.name)
+}
+
+/// Whether the records at a name do what `expected` is for.
+fn compare(
+    purpose: DnsRecordPurpose,
+    texts: &[String],
+    expected: &str,
+) -> Result<(), &'static str> {
+    match purpose {
+        DnsRecordPurpose::Dkim => compare_dkim(texts, expected),
+        DnsRecordPurpose::ReturnPathMx => bounces::compare_mx(texts, expected),
+        DnsRecordPurpose::ReturnPathSpf => bounces::compare_spf(texts),
+    }
+}
+
 /// Verifiers need not look at more than one record of a name (RFC 6376 section 3.6.2.2), so there
 /// has to be exactly one.
-fn compare(texts: &[String], expected: &str) -> Result<(), &'static str> {
+fn compare_dkim(texts: &[String], expected: &str) -> Result<(), &'static str> {
     match texts {
         [text] => tags::compare_dkim(text, expected).map_err(|difference| difference.message()),
         // K17: a panel made a record of each string.
@@ -149,10 +226,10 @@ fn mismatch(record: &DnsRecord) -> String {
         .flat_map(|text| text.lines())
         .map(str::to_owned)
         .collect();
-    let difference = compare(&texts, &record.value)
+    let difference = compare(record.purpose, &texts, &record.value)
         .err()
         .unwrap_or("has another value; publish the value in status.dnsRecords");
-    format!("TXT {} {difference}", record.name)
+    format!("{} {difference}", title(record))
 }
 
 /// Foreign text for the status: one line per record, control characters replaced, cut to a length.

@@ -17,7 +17,7 @@ use crate::certificates::SecretData;
 
 /// Age at which the next is made.
 const LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// How long one is kept once there is a newer one: a return path is good for 30 days.
+/// How long one is kept once there is a newer one: a return path is good for as long at most.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(35 * 24);
 
 const PREFIX: &str = "return-path-";

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use operator_api::conditions::{KEYS_READY, reason};
+use operator_api::conditions::{DNS_VERIFIED, KEYS_READY, reason};
 use operator_api::names::dkim_secret;
 use operator_api::{
     DkimAlgorithm, DnsRecord, KeyState, KeyStatus, SendingDomain, SendingDomainStatus,
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::DomainError;
 use super::apply::Applied;
+use super::bounces;
 use super::dereference::Seen;
 use super::keyring::{self, Keyring, StoredKey};
 use super::records::{self, Answer};
@@ -94,7 +95,7 @@ fn build(
     let mut verdicts = vec![
         conditions::accepted(&judged.accepted, "the relay sends for the domain"),
         keys_ready(domain, judged, &keyring),
-        records::verdict(&needed(domain, &keyring, &records), failure(seen)),
+        dns_verified(domain, seen, &needed(domain, &keyring, &records)),
         conditions::programmed(
             &judged.accepted,
             programmed,
@@ -112,6 +113,16 @@ fn build(
         keys: keys(seen, &keyring, now),
     };
     (status, verdicts)
+}
+
+fn dns_verified(domain: &SendingDomain, seen: &Seen, needed: &[DnsRecord]) -> Verdict {
+    let verdict = records::verdict(needed, failure(seen));
+    match bounces::obstacle(domain, seen.relay.as_deref()) {
+        Some(message) if verdict.status == Some(true) => {
+            Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message)
+        }
+        _ => verdict,
+    }
 }
 
 fn keys_ready(domain: &SendingDomain, judged: &Judged, keyring: &Keyring) -> Verdict {

@@ -10,9 +10,10 @@ use operator_api::names::dkim_secret;
 use operator_api::{DnsRecord, DnsRecordState, SendingDomain, SmtpRelay};
 use relay_config::DkimAlgorithm;
 
+use super::bounces;
 use super::dereference::Seen;
 use super::keyring::{self, Keyring, Plan, Wanted};
-use super::records;
+use super::records::{self, Wanted};
 use crate::certificates::SecretData;
 use crate::conditions::{self, Conditioned as _};
 use crate::render::{Violation, admission};
@@ -101,13 +102,13 @@ fn may_make_keys(seen: &Seen, accepted: &Result<(), Violation>) -> Result<(), Vi
 
 fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) -> Plan {
     let keyring = Keyring::read(data);
-    let verified = keyring
-        .keys
-        .keys()
-        .zip(records(domain, &keyring, seen))
-        .filter(|(_, record)| record.state == DnsRecordState::Verified)
-        .map(|(selector, _)| selector.clone())
-        .collect();
+    let records = records(domain, &keyring, seen);
+    let is_verified = |selector: &&String| {
+        let name = records::name(selector, &domain.spec.domain);
+        let mut records = records.iter();
+        records.any(|record| record.name == name && record.state == DnsRecordState::Verified)
+    };
+    let verified = keyring.keys.keys().filter(is_verified).cloned().collect();
     keyring::plan(
         &keyring,
         &Wanted {
@@ -120,21 +121,37 @@ fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) 
     )
 }
 
-/// The records of all keys that can be read, in the order of their selectors.
+/// What is to be published: the records of all keys that can be read, in the order of their selectors,
+/// and those of the bounce domain.
+pub(super) fn wanted(
+    domain: &SendingDomain,
+    keyring: &Keyring,
+    relay: Option<&SmtpRelay>,
+) -> Vec<Wanted> {
+    let keys = keyring.keys.iter().filter_map(|(selector, stored)| {
+        let key = stored.key.as_ref().ok()?;
+        Some(Wanted::dkim(selector, &domain.spec.domain, key))
+    });
+    keys.chain(bounces::wanted(domain, relay)).collect()
+}
+
+/// The records as the status shows them.
 pub(super) fn records(domain: &SendingDomain, keyring: &Keyring, seen: &Seen) -> Vec<DnsRecord> {
     let previous = domain
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.dns_records);
-    let keys = keyring.keys.iter();
-    keys.filter_map(|(selector, stored)| {
-        let name = records::name(selector, &domain.spec.domain);
-        let value = records::value(stored.key.as_ref().ok()?);
-        let answer = seen.check.answers.get(&name);
-        let previous = previous.iter().find(|record| record.name == name);
-        Some(records::record(name, value, answer, previous))
-    })
-    .collect()
+    let wanted = wanted(domain, keyring, seen.relay.as_deref()).into_iter();
+    wanted
+        .map(|wanted| {
+            let answer = seen.check.answers.get(&wanted.question);
+            let is_same = |record: &&DnsRecord| {
+                record.name == wanted.question.name && record.purpose == wanted.purpose
+            };
+            let previous = previous.iter().find(is_same);
+            records::record(wanted, answer, previous)
+        })
+        .collect()
 }
 
 fn algorithms(domain: &SendingDomain) -> BTreeSet<DkimAlgorithm> {

@@ -152,11 +152,13 @@ fn rewrite_from(domain: &SendingDomain) -> Option<String> {
 fn bounces(domain: &SendingDomain, keys: &SecretData) -> Option<Bounces> {
     let wanted = domain.spec.bounces.as_ref()?;
     let keys = return_keys::read(keys);
+    // What the API server lets pass parses; anything else is the default.
+    let valid_for = wanted.valid_for.as_ref().and_then(|text| text.parse().ok());
     (!keys.is_empty()).then(|| Bounces {
         domain: wanted.domain.clone(),
         address: wanted.address.clone(),
         keys,
-        ..Bounces::default()
+        valid_for: valid_for.unwrap_or(Bounces::default().valid_for),
     })
 }
 

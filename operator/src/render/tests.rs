@@ -514,7 +514,9 @@ fn nothing_shows_a_secret() {
 #[test]
 fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
     let mut shop = domain("shop", "web", 1, "shop.example");
-    shop.spec.bounces = serde_json::from_value(json!({"domain": "bounces.shop.example"})).unwrap();
+    shop.spec.bounces =
+        serde_json::from_value(json!({"domain": "bounces.shop.example", "validFor": "48h"}))
+            .unwrap();
     shop.spec.suppression =
         serde_json::from_value(json!({"hardBounces": "24h", "complaints": "0s"})).unwrap();
     let now = jiff::Timestamp::from_second(1_795_564_800).unwrap();
@@ -526,6 +528,7 @@ fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
     let bounces = built.bounces.unwrap();
     assert_eq!(bounces.domain.as_deref(), Some("bounces.shop.example"));
     assert_eq!(bounces.address, None);
+    assert_eq!(bounces.valid_for.to_string(), "48h");
     assert_eq!(bounces.keys[0].expose(), secret);
     assert_eq!(built.suppression.hard_bounces.to_string(), "24h");
     assert!(built.suppression.complaints.get().is_zero());

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_resolver::proto::op::{Message, OpCode};
-use hickory_resolver::proto::rr::rdata::TXT;
-use hickory_resolver::proto::rr::{Record, RecordType};
+use hickory_resolver::proto::rr::rdata::{MX, TXT};
+use hickory_resolver::proto::rr::{Name, Record, RecordType};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -48,12 +48,17 @@ async fn server() -> Server {
 fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let query = Message::from_vec(query).unwrap();
     let question = query.queries[0].clone();
-    assert_eq!(question.query_type(), RecordType::TXT);
     let name = question.name().to_string();
     let mut answer = Message::response(query.metadata.id, OpCode::Query);
     answer.metadata.recursion_desired = true;
     answer.metadata.recursion_available = true;
     answer.add_query(question.clone());
+    if question.query_type() == RecordType::MX {
+        let host = Name::from_ascii("Mx.shop.example.").unwrap();
+        let data = RData::MX(MX::new(10, host));
+        answer.add_answer(Record::from_rdata(question.name().clone(), 86400, data));
+        return Some(answer.to_vec().unwrap());
+    }
     let mut add = |strings: Vec<&str>| {
         let text = TXT::new(strings.into_iter().map(str::to_owned).collect());
         let record = Record::from_rdata(question.name().clone(), 86400, RData::TXT(text));
@@ -83,7 +88,15 @@ fn key() -> (String, String) {
 }
 
 async fn ask(dns: &Dns, name: &str) -> Answer {
-    dns.txt(&format!("{name}._domainkey.shop.example")).await
+    let name = format!("{name}._domainkey.shop.example");
+    dns.look_up(&txt(&name)).await
+}
+
+fn txt(name: &str) -> Question {
+    Question {
+        name: name.to_owned(),
+        kind: Kind::Txt,
+    }
 }
 
 #[tokio::test]
@@ -111,6 +124,17 @@ async fn answers_are_told_apart_and_strings_joined() {
 }
 
 #[tokio::test]
+async fn mail_exchangers_are_asked_for_by_their_type() {
+    let server = server().await;
+    let question = Question {
+        name: "split.example".into(),
+        kind: Kind::Mx,
+    };
+    let answer = dns(&server).look_up(&question).await;
+    assert_eq!(answer, Answer::Records(vec!["10 Mx.shop.example".into()]));
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_is_given_up_in_time() {
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let dns = Dns::new(&[silent.local_addr().unwrap()]).unwrap();
@@ -128,14 +152,15 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() {
 async fn a_domain_is_looked_up_again_only_when_it_is_time_or_names_are_new() {
     let server = server().await;
     let dns = dns(&server);
-    let names = ["absent.example".to_owned()];
-    let check = async |names: &[String]| dns.check(&key(), names, Duration::ZERO, |_| false).await;
+    let names = [txt("absent.example")];
+    let check =
+        async |names: &[Question]| dns.check(&key(), names, Duration::ZERO, |_| false).await;
     check(&names).await;
     let asked = server.queries.load(Ordering::SeqCst);
     assert!(asked > 0);
     check(&names).await;
     assert_eq!(server.queries.load(Ordering::SeqCst), asked);
-    let more = ["absent.example".to_owned(), "other.example".to_owned()];
+    let more = [txt("absent.example"), txt("other.example")];
     let check = check(&more).await;
     assert!(server.queries.load(Ordering::SeqCst) > asked);
     assert_eq!(check.answers.len(), 2);

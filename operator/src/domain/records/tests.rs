@@ -11,8 +11,19 @@ fn texts(list: &[&str]) -> Answer {
     Answer::Records(list.iter().map(|text| (*text).to_owned()).collect())
 }
 
+fn wanted(name: &str) -> Wanted {
+    Wanted {
+        question: Question {
+            name: name.to_owned(),
+            kind: Kind::Txt,
+        },
+        value: long_value(),
+        purpose: DnsRecordPurpose::Dkim,
+    }
+}
+
 fn made(answer: Option<&Answer>, previous: Option<&DnsRecord>) -> DnsRecord {
-    record(NAME.to_owned(), long_value(), answer, previous)
+    record(wanted(NAME), answer, previous)
 }
 
 #[test]
@@ -116,8 +127,7 @@ fn foreign_text_is_cut_and_cleaned() {
 fn the_condition_tells_the_worst_and_the_remedy() {
     let of = |name: &str, answer: Option<&Answer>| {
         record(
-            format!("{name}._domainkey.shop.example"),
-            long_value(),
+            wanted(&format!("{name}._domainkey.shop.example")),
             answer,
             None,
         )
@@ -142,7 +152,7 @@ fn the_condition_tells_the_worst_and_the_remedy() {
             ],
             Some(false),
             "RecordsMissing",
-            "publish TXT b._domainkey.shop.example and c._domainkey.shop.example with the values in status.dnsRecords",
+            "publish TXT b._domainkey.shop.example and TXT c._domainkey.shop.example with the values in status.dnsRecords",
         ),
         (
             vec![of("b", Some(&Answer::None)), of("c", Some(&other_key))],

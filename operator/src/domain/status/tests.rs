@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::dns::Check;
 use crate::domain::keys;
+use crate::domain::records::{Kind, Question};
 use crate::domain::{keyring, records};
 use crate::render::Violation;
 use crate::render::fixtures::{domain, namespaces, open, relay};
@@ -49,11 +50,22 @@ fn judged() -> Judged {
     }
 }
 
+fn txt(name: &str) -> Question {
+    ask(Kind::Txt, name)
+}
+
+fn ask(kind: Kind, name: &str) -> Question {
+    Question {
+        name: name.to_owned(),
+        kind,
+    }
+}
+
 fn published() -> Check {
     let key = keys::parse(KEY.as_bytes()).unwrap();
     let answer = Answer::Records(vec![records::value(&key)]);
     Check {
-        answers: BTreeMap::from([("mail-e1._domainkey.shop.example".to_owned(), answer)]),
+        answers: BTreeMap::from([(txt("mail-e1._domainkey.shop.example"), answer)]),
         again: None,
     }
 }
@@ -102,7 +114,7 @@ fn ready_follows_the_first_condition_that_does_not_hold() {
     };
     let failed = Check {
         answers: BTreeMap::from([(
-            "mail-e1._domainkey.shop.example".to_owned(),
+            txt("mail-e1._domainkey.shop.example"),
             Answer::Failed("no name server can be reached".into()),
         )]),
         again: None,
@@ -192,7 +204,7 @@ fn o15_the_same_observations_give_the_same_status() {
     let failed = Answer::Failed("the name servers did not answer in time".into());
     let outage = Seen {
         check: Check {
-            answers: BTreeMap::from([("mail-e1._domainkey.shop.example".to_owned(), failed)]),
+            answers: BTreeMap::from([(txt("mail-e1._domainkey.shop.example"), failed)]),
             again: None,
         },
         ..self::seen()
@@ -210,6 +222,91 @@ fn the_status_reads_like_a_page_to_copy_from() {
     insta::assert_yaml_snapshot!(status);
 }
 
+/// What `DnsVerified` says of a domain with a bounce domain, and the records with their states.
+fn bounce_records(hostname: Option<&str>, answers: &[(Kind, Answer)]) -> (String, Vec<String>) {
+    let mut domain = domain("shop", "web", 1, "shop.example");
+    let bounces = serde_json::json!({"domain": "bounces.shop.example"});
+    domain.spec.bounces = serde_json::from_value(bounces).unwrap();
+    let mut relay = relay(open());
+    relay.spec.hostname = hostname.map(str::to_owned);
+    let mut check = published();
+    let asked = answers.iter().cloned();
+    check
+        .answers
+        .extend(asked.map(|(kind, answer)| (ask(kind, "bounces.shop.example"), answer)));
+    let seen = Seen {
+        relay: Some(Arc::new(relay)),
+        check,
+        ..seen()
+    };
+    let (status, _) = build(&domain, &seen, &judged(), &applied(), true, now());
+    let condition = conditions::find(&status.conditions, "DnsVerified").unwrap();
+    let records = status.dns_records.iter().skip(1).map(|record| {
+        format!(
+            "{} {} {} {:?}",
+            record.name, record.r#type, record.value, record.state
+        )
+    });
+    let text = format!("{} {}", condition.reason, condition.message);
+    (text, records.collect())
+}
+
+#[test]
+fn a_bounce_domain_has_its_way_to_the_relay_and_its_spf_record_to_publish() {
+    let host = Some("mx.shop.example");
+    let mx = "bounces.shop.example MX 10 mx.shop.example";
+    let spf = "bounces.shop.example TXT v=spf1 redirect=shop.example";
+    let good = |text: &str| Answer::Records(vec![text.into()]);
+    let (text, records) = bounce_records(
+        host,
+        &[
+            (Kind::Mx, good("20 MX.shop.example.")),
+            (Kind::Txt, good("v=spf1 redirect=shop.example")),
+        ],
+    );
+    assert_eq!(text, "RecordsVerified all records are published");
+    assert_eq!(
+        records,
+        [format!("{mx} Verified"), format!("{spf} Verified")]
+    );
+    let (text, records) =
+        bounce_records(host, &[(Kind::Mx, Answer::None), (Kind::Txt, Answer::None)]);
+    assert_eq!(
+        text,
+        "RecordsMissing publish MX bounces.shop.example and TXT bounces.shop.example with the values in \
+         status.dnsRecords"
+    );
+    assert_eq!(records, [format!("{mx} Missing"), format!("{spf} Missing")]);
+    let (text, records) = bounce_records(
+        host,
+        &[
+            (Kind::Mx, good("10 mx.other.example")),
+            (Kind::Txt, good("v=spf1 include:bulk.example -all")),
+        ],
+    );
+    assert_eq!(
+        text,
+        "RecordsMismatch MX bounces.shop.example does not lead to the relay; publish the value in \
+         status.dnsRecords"
+    );
+    assert_eq!(
+        records,
+        [format!("{mx} Mismatch"), format!("{spf} Verified")]
+    );
+}
+
+#[test]
+fn a_relay_without_a_public_name_is_told_that_bounces_cannot_find_it() {
+    let spf = Answer::Records(vec!["v=spf1 redirect=shop.example".into()]);
+    let (text, records) = bounce_records(None, &[(Kind::Txt, spf)]);
+    assert!(
+        text.starts_with("RecordsMissing the MX record of bounces.shop.example has to lead"),
+        "{text}"
+    );
+    assert!(text.contains("set spec.hostname of SmtpRelay "), "{text}");
+    assert_eq!(records.len(), 1);
+}
+
 #[test]
 fn a_retired_key_need_not_be_in_dns() {
     let mut applied = applied();
@@ -219,7 +316,7 @@ fn a_retired_key_need_not_be_in_dns() {
     let mut check = published();
     check
         .answers
-        .insert("old-e1._domainkey.shop.example".to_owned(), Answer::None);
+        .insert(txt("old-e1._domainkey.shop.example"), Answer::None);
     let seen = Seen { check, ..seen() };
     assert_eq!(
         shown(&seen, &judged(), &applied, true)[2],

@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::dns::Check;
 use crate::domain::keyring::apply;
 use crate::domain::keys;
-use crate::domain::records::Answer;
+use crate::domain::records::{Answer, Kind, Question};
 use crate::labels;
 use crate::render::fixtures::{domain, namespaces, open, relay};
 
@@ -170,10 +170,13 @@ fn a_new_prefix_takes_over_when_dns_shows_its_record() {
             .map(|(entry, content)| (entry.clone(), ByteString(content.clone())))
             .collect(),
     );
-    let name = "mail-e1._domainkey.shop.example".to_owned();
+    let question = Question {
+        name: "mail-e1._domainkey.shop.example".to_owned(),
+        kind: Kind::Txt,
+    };
     let value = records::value(Keyring::read(&data).keys["mail-e1"].key.as_ref().unwrap());
     for (answer, signs) in [(Answer::None, false), (Answer::Records(vec![value]), true)] {
-        seen.check.answers = BTreeMap::from([(name.clone(), answer)]);
+        seen.check.answers = BTreeMap::from([(question.clone(), answer)]);
         let plan = run(&domain, &seen, now()).keys.unwrap();
         assert_eq!(plan.active.contains("mail-e1"), signs);
     }

@@ -1,0 +1,95 @@
+//! The records of a bounce domain, and what DNS must show of them. Pure.
+//!
+//! Its MX leads to the relay by the relay's public name, and its SPF record says what that of the sending
+//! domain says. Both are judged by what they do: a second MX host or an SPF record of the owner's own is
+//! no fault.
+
+use operator_api::{DnsRecordPurpose, SendingDomain, SmtpRelay};
+
+use super::records::{Kind, Question, Wanted};
+
+/// Preference of the MX record.
+const PREFERENCE: u16 = 10;
+
+/// The bounce domain, if the relay takes its mail.
+fn bounce_domain(domain: &SendingDomain) -> Option<&str> {
+    domain.spec.bounces.as_ref()?.domain.as_deref()
+}
+
+/// The records to publish. There is no MX record as long as nobody knows the relay's public name, and no
+/// SPF record of its own where the bounce domain is the sending domain.
+pub(super) fn wanted(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Vec<Wanted> {
+    let Some(bounces) = bounce_domain(domain) else {
+        return Vec::new();
+    };
+    let record = |kind, purpose, value| Wanted {
+        question: Question {
+            name: bounces.to_owned(),
+            kind,
+        },
+        value,
+        purpose,
+    };
+    let host = relay.and_then(|relay| relay.spec.hostname.as_deref());
+    let mx = host.map(|host| {
+        let value = format!("{PREFERENCE} {host}");
+        record(Kind::Mx, DnsRecordPurpose::ReturnPathMx, value)
+    });
+    let spf = (bounces != domain.spec.domain).then(|| {
+        // As the sending domain's, whatever that is and becomes (RFC 7208 section 6.1).
+        let value = format!("v=spf1 redirect={}", domain.spec.domain);
+        record(Kind::Txt, DnsRecordPurpose::ReturnPathSpf, value)
+    });
+    mx.into_iter().chain(spf).collect()
+}
+
+/// Why there is no MX record to show although one is needed.
+pub(super) fn obstacle(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Option<String> {
+    let bounces = bounce_domain(domain)?;
+    let nameless = relay?.spec.hostname.is_none();
+    nameless.then(|| {
+        format!(
+            "the MX record of {bounces} has to lead to the relay, whose public name is not known; set \
+             spec.hostname of SmtpRelay {}",
+            domain.spec.relay_ref.name
+        )
+    })
+}
+
+/// One of the hosts is the relay, whatever its preference.
+pub(super) fn compare_mx(records: &[String], expected: &str) -> Result<(), &'static str> {
+    let host = |record: &str| {
+        let host = record.split_whitespace().next_back().unwrap_or_default();
+        host.trim_end_matches('.').to_ascii_lowercase()
+    };
+    if records.iter().any(|record| host(record) == host(expected)) {
+        Ok(())
+    } else {
+        Err("does not lead to the relay; publish the value in status.dnsRecords")
+    }
+}
+
+/// There is one SPF record (RFC 7208 section 4.5), and it lets somebody send.
+pub(super) fn compare_spf(texts: &[String]) -> Result<(), &'static str> {
+    let mut policies = texts.iter().filter(|text| {
+        let version = text.split_whitespace().next().unwrap_or_default();
+        version.eq_ignore_ascii_case("v=spf1")
+    });
+    let Some(policy) = policies.next() else {
+        return Err("holds no SPF record; publish the value in status.dnsRecords");
+    };
+    if policies.next().is_some() {
+        return Err("holds several SPF records, which is an error to receivers; leave one");
+    }
+    let mut terms = policy.split_whitespace().skip(1);
+    // `all` lets somebody send unless it is for refusing, and so does every other mechanism.
+    let lets = |term: &str| !term.starts_with(['-', '~', '?']) && !term.starts_with("exp=");
+    if terms.any(lets) {
+        Ok(())
+    } else {
+        Err("lets nobody send with return paths there; publish the value in status.dnsRecords")
+    }
+}
+
+#[cfg(test)]
+mod tests;
