@@ -3,6 +3,7 @@
 //! Every label has a small fixed set of values (`&'static str`, or a listener's name): never an
 //! address, a domain or an error text, so that the number of series stays bounded.
 
+mod returns;
 mod transport;
 
 use std::sync::Weak;
@@ -12,6 +13,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use crate::context::{Context, now};
+use returns::Returns;
 use transport::Transport;
 
 /// Seconds, from what memory answers to what a day of retries takes.
@@ -48,10 +50,7 @@ pub(crate) struct Metrics {
     attempt_seconds: Histogram<f64>,
     outcomes: Counter<u64>,
     delivery_seconds: Histogram<f64>,
-    bounces: Counter<u64>,
-    suppressions: Counter<u64>,
-    reports: Counter<u64>,
-    tables: Counter<u64>,
+    returns: Returns,
     outgoing: Counter<u64>,
     outgoing_open: UpDownCounter<i64>,
     dns: Counter<u64>,
@@ -115,22 +114,7 @@ impl Metrics {
                 "relay.delivery.latency",
                 "Time from acceptance to the next server's acceptance.",
             ),
-            bounces: counter(
-                "relay.bounces",
-                "Failed messages, by what was told to their sender.",
-            ),
-            suppressions: counter(
-                "relay.suppressions",
-                "Recipients that bounced or complained, by whether the list took them.",
-            ),
-            tables: counter(
-                "relay.tables",
-                "Comparisons of tables with other shards, and changes told to them, by table and result",
-            ),
-            reports: counter(
-                "relay.reports",
-                "Reports of other servers, by kind and what came of them.",
-            ),
+            returns: Returns::new(meter),
             outgoing: counter(
                 "relay.outgoing.connections",
                 "Connections to next servers, by result.",
@@ -249,47 +233,6 @@ impl Metrics {
     /// A message reached the next server this long after it was accepted.
     pub(crate) fn delivered_after(&self, latency: Duration) {
         self.delivery_seconds.record(latency.as_secs_f64(), &[]);
-    }
-
-    /// A failure was reported to its sender (`sent`), or why not (`null_sender`, `not_wanted`); or a
-    /// delay (`delayed`) or success (`relayed`). A report that came by mail was `passed_on` to the
-    /// sender, or `not_passed_on`.
-    pub(crate) fn bounce(&self, result: &'static str) {
-        self.bounces.add(1, &[KeyValue::new("result", result)]);
-    }
-
-    /// A recipient came on the suppression list (`added`) for a `hard_bounce`, `complaint` or by hand
-    /// (`manual`), or did not (`failed`).
-    pub(crate) fn suppression(&self, cause: &'static str, result: &'static str) {
-        self.suppressions.add(
-            1,
-            &[
-                KeyValue::new("cause", cause),
-                KeyValue::new("result", result),
-            ],
-        );
-    }
-
-    /// A report came in: about a `delivery` or a `complaint`, or an `unknown` one. It led to a
-    /// suppressed recipient (`suppressed`), to nothing (`noted`), or was turned away (`unmatched`,
-    /// `refused`).
-    pub(crate) fn report(&self, kind: &'static str, result: &'static str) {
-        self.reports.add(
-            1,
-            &[KeyValue::new("kind", kind), KeyValue::new("result", result)],
-        );
-    }
-
-    /// A table was compared with another shard's: it was the `same`, something was `merged`, or it
-    /// `failed`; or changes were `told` or stayed `untold`.
-    pub(crate) fn table(&self, table: &'static str, result: &'static str) {
-        self.tables.add(
-            1,
-            &[
-                KeyValue::new("table", table),
-                KeyValue::new("result", result),
-            ],
-        );
     }
 
     /// A connection to a next server was opened (`ok`), reused (`reused`), or why not.

@@ -542,6 +542,7 @@ fn bounces_lie_in_the_domain_or_below_it_and_go_one_way() {
         json!({"domain": "bounces.example.com"}),
         json!({"address": "bounces@example.com"}),
         json!({"address": "b@mail.example.com"}),
+        json!({"domain": "b.example.com", "validFor": "840h"}),
     ] {
         assert_eq!(bounces(&good), "", "{good}");
     }
@@ -574,6 +575,14 @@ fn bounces_lie_in_the_domain_or_below_it_and_go_one_way() {
         (
             json!({"address": "b+x@example.com"}),
             "must be a plain address",
+        ),
+        (
+            json!({"domain": "b.example.com", "validFor": "59m"}),
+            "must be from 1h to 840h",
+        ),
+        (
+            json!({"domain": "b.example.com", "validFor": "841h"}),
+            "must be from 1h to 840h",
         ),
     ] {
         refused(&bounces(&bad), expected, &bad);

@@ -6,7 +6,7 @@
 
 use operator_api::{DnsRecordPurpose, SendingDomain, SmtpRelay};
 
-use super::records::{Kind, Question, Wanted};
+use super::records::{Kind, Question, WantedRecord};
 
 /// Preference of the MX record.
 const PREFERENCE: u16 = 10;
@@ -18,11 +18,11 @@ fn bounce_domain(domain: &SendingDomain) -> Option<&str> {
 
 /// The records to publish. There is no MX record as long as nobody knows the relay's public name, and no
 /// SPF record of its own where the bounce domain is the sending domain.
-pub(super) fn wanted(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Vec<Wanted> {
+pub(super) fn wanted(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Vec<WantedRecord> {
     let Some(bounces) = bounce_domain(domain) else {
         return Vec::new();
     };
-    let record = |kind, purpose, value| Wanted {
+    let record = |kind, purpose, value| WantedRecord {
         question: Question {
             name: bounces.to_owned(),
             kind,

@@ -46,7 +46,7 @@ pub struct Question {
 
 /// A record to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct WantedRecord {
     pub(super) question: Question,
     pub(super) value: String,
     pub(super) purpose: DnsRecordPurpose,
@@ -77,7 +77,7 @@ pub(super) fn value(key: &SigningKey) -> String {
     format!("v=DKIM1; k={kind}; p={}", key.public)
 }
 
-impl Wanted {
+impl WantedRecord {
     /// The record of a key.
     pub(super) fn dkim(selector: &str, domain: &str, key: &SigningKey) -> Self {
         Self {
@@ -94,11 +94,11 @@ impl Wanted {
 /// The record as the status shows it. `answer` is absent when nobody looked; `previous` is the record as the
 /// status has it.
 pub(super) fn record(
-    wanted: Wanted,
+    wanted: WantedRecord,
     answer: Option<&Answer>,
     previous: Option<&DnsRecord>,
 ) -> DnsRecord {
-    let Wanted {
+    let WantedRecord {
         question: Question { name, kind },
         value,
         purpose,
@@ -128,7 +128,7 @@ pub(super) fn record(
 }
 
 /// Whether `answer` shows the record.
-pub(super) fn is_verified(answer: &Answer, wanted: &Wanted) -> bool {
+pub(super) fn is_verified(answer: &Answer, wanted: &WantedRecord) -> bool {
     let is_right = |texts| compare(wanted.purpose, texts, &wanted.value).is_ok();
     matches!(answer, Answer::Records(texts) if is_right(texts))
 }

@@ -13,7 +13,7 @@ use relay_config::DkimAlgorithm;
 use super::bounces;
 use super::dereference::Seen;
 use super::keyring::{self, Keyring, Plan, Wanted};
-use super::records::{self, Wanted};
+use super::records::{self, WantedRecord};
 use crate::certificates::SecretData;
 use crate::conditions::{self, Conditioned as _};
 use crate::render::{Violation, admission};
@@ -127,10 +127,10 @@ pub(super) fn wanted(
     domain: &SendingDomain,
     keyring: &Keyring,
     relay: Option<&SmtpRelay>,
-) -> Vec<Wanted> {
+) -> Vec<WantedRecord> {
     let keys = keyring.keys.iter().filter_map(|(selector, stored)| {
         let key = stored.key.as_ref().ok()?;
-        Some(Wanted::dkim(selector, &domain.spec.domain, key))
+        Some(WantedRecord::dkim(selector, &domain.spec.domain, key))
     });
     keys.chain(bounces::wanted(domain, relay)).collect()
 }

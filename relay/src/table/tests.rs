@@ -152,7 +152,7 @@ async fn the_last_change_wins_on_every_shard_whatever_way_and_order_it_comes() {
     let directories = [(); 3].map(|()| tempfile::tempdir().unwrap());
     for seed in 0..40 {
         let random = fastrand::Rng::with_seed(seed);
-        shards_agree(random, &directories.each_ref().map(|one| one.path())).await;
+        shards_agree(random, &directories.each_ref().map(tempfile::TempDir::path)).await;
         for directory in &directories {
             std::fs::remove_file(directory.path().join("words.log")).unwrap();
         }

@@ -11,8 +11,8 @@ fn texts(list: &[&str]) -> Answer {
     Answer::Records(list.iter().map(|text| (*text).to_owned()).collect())
 }
 
-fn wanted(name: &str) -> Wanted {
-    Wanted {
+fn wanted(name: &str) -> WantedRecord {
+    WantedRecord {
         question: Question {
             name: name.to_owned(),
             kind: Kind::Txt,
