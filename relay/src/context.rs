@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Egress;
+use crate::handover::HandOver;
 use crate::metrics::Metrics;
 use crate::returns::Senders;
 use crate::snapshot::Snapshot;
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) instance: String,
     /// Number of this shard; see [`Context::place`].
     pub(crate) shard: u32,
+    /// Mail on its way between shards.
+    pub(crate) hand_over: HandOver,
     /// Set once every listener is bound.
     pub(crate) listening: AtomicBool,
     /// How the last look at the configuration's files ended.
@@ -165,6 +168,7 @@ impl Context {
             shutdown: CancellationToken::new(),
             instance: "test-0".into(),
             shard,
+            hand_over: HandOver::default(),
             listening: AtomicBool::new(true),
             config: Mutex::default(),
             reloaded: tokio::sync::watch::Sender::default(),

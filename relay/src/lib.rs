@@ -15,6 +15,7 @@ mod descriptors;
 mod dkim;
 mod edit;
 mod fields;
+mod handover;
 mod http;
 mod intake;
 mod listener;

@@ -4,6 +4,7 @@
 //! address, a domain or an error text, so that the number of series stays bounded.
 
 mod returns;
+mod shards;
 mod transport;
 
 use std::sync::Weak;
@@ -51,6 +52,7 @@ pub(crate) struct Metrics {
     outcomes: Counter<u64>,
     delivery_seconds: Histogram<f64>,
     returns: Returns,
+    handed_over: Counter<u64>,
     outgoing: Counter<u64>,
     outgoing_open: UpDownCounter<i64>,
     dns: Counter<u64>,
@@ -115,6 +117,7 @@ impl Metrics {
                 "Time from acceptance to the next server's acceptance.",
             ),
             returns: Returns::new(meter),
+            handed_over: shards::handed_over(meter),
             outgoing: counter(
                 "relay.outgoing.connections",
                 "Connections to next servers, by result.",
@@ -123,10 +126,7 @@ impl Metrics {
                 "relay.outgoing.connections.open",
                 "Connections to next servers that are open.",
             ),
-            dns: counter(
-                "relay.dns.lookups",
-                "DNS lookups, by record type and result.",
-            ),
+            dns: counter("relay.dns.lookups", "DNS lookups, by type and result."),
             transport: Transport::new(meter),
             reloads: counter("relay.config.reloads", "Changed configurations, by result."),
         }

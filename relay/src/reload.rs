@@ -217,6 +217,10 @@ fn keep_what_needs_a_restart(running: &Config, next: &mut Config) -> Option<Stri
         next.health.clone_from(&running.health);
         fields.push("health.address");
     }
+    // Which of them this one is was settled at the start.
+    if running.siblings.is_none() && next.siblings.take().is_some() {
+        fields.push("siblings");
+    }
     let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
     if admin(next) != admin(running) {
         fields.push("admin.address");
@@ -269,7 +273,8 @@ mod tests {
 
     fn config(text: &str) -> Config {
         let name = Path::new("relay.yaml");
-        let source = std::collections::BTreeMap::from([(name.to_path_buf(), text.into())]);
+        let mut source = std::collections::BTreeMap::from([(name.to_path_buf(), text.into())]);
+        source.extend(["a", "b", "c"].map(|file| (file.into(), Vec::new())));
         relay_config::parse_files(name, &source).unwrap().config
     }
 
@@ -299,6 +304,13 @@ mod tests {
                 format!("{RUNNING}health: {{address: '[::]:81'}}\n"),
                 Some("health.address"),
             ),
+            (
+                format!(
+                    "{RUNNING}admin: {{address: '[::]:82', certificate: a, key: b, \
+                     clientAuthority: c}}\nsiblings: {{hosts: [x.test], serverName: y.test}}\n"
+                ),
+                Some("siblings, admin.address"),
+            ),
         ];
         for (text, expected) in rows {
             let mut next = config(&text);
@@ -311,6 +323,7 @@ mod tests {
                     assert_eq!(next.listeners, running.listeners);
                     assert_eq!(next.queue, running.queue);
                     assert_eq!(next.health, running.health);
+                    assert_eq!(next.siblings, None);
                 }
             }
         }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::{ConfigState, Context, SharedContext, now};
+use crate::handover::{self, HandOver};
 use crate::metrics::Metrics;
 use crate::returns::Senders;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -144,6 +145,7 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
         shutdown: CancellationToken::new(),
         instance: instance(),
         shard,
+        hand_over: HandOver::default(),
         listening: AtomicBool::new(false),
         config: Mutex::new(ConfigState {
             since: now(),
@@ -195,6 +197,7 @@ async fn run_parts(
         ));
     }
     tasks.spawn(table::share(Arc::clone(context)));
+    tasks.spawn(handover::run(Arc::clone(context)));
     tasks.spawn(reload::run(Arc::clone(context), path.to_path_buf()));
     let delivery = tokio::spawn(delivery::run(Arc::clone(context)));
     let listeners = tokio::spawn(listener::run(Arc::clone(context), sockets));

@@ -22,6 +22,8 @@ mod clients;
 mod command_line;
 #[path = "process/durability.rs"]
 mod durability;
+#[path = "process/handover.rs"]
+mod handover;
 #[path = "process/http.rs"]
 mod http;
 #[path = "process/messages.rs"]

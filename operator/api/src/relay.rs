@@ -74,7 +74,7 @@ use crate::NamespaceRule;
 )]
 pub struct SmtpRelaySpec {
     /// Number of shards: pods with a queue each, behind one Service. Default 1, at most 64. A shard
-    /// that is no longer wanted leaves the Service, delivers what it holds, and only then goes.
+    /// that is no longer wanted leaves the Service, hands its mail to those that stay, and only then goes.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,

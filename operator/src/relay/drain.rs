@@ -5,6 +5,10 @@
 //! had a client, and its queue, once empty, stays empty. A queue on the pod's own disk would not
 //! survive the restart; there a settling time has to do.
 //!
+//! Such a shard finds in its configuration which shards stay, and hands them what waits by itself; what
+//! none of them takes it delivers. The operator waits for the empty queue either way. A shard whose queue
+//! holds mail for another is not empty, so that whoever may have to be asked about a message is there.
+//!
 //! A claim is marked as drained before its Deployment goes, so that an operator that is stopped in
 //! between knows afterwards that nothing waits there. Without the mark and without a pod, nobody can
 //! say, and the shard is started again to deliver what it may hold.
@@ -13,6 +17,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator_api::Storage;
 use operator_api::names::{ACCEPTING_LABEL, DRAINED_ANNOTATION, DRAINING_SINCE_ANNOTATION};
+use relay_config::{HandOverStatus, RelayStatus};
 
 use super::build::workload::SINCE_BIRTH;
 use super::dereference::Shard;
@@ -64,14 +69,29 @@ pub(super) fn step(shard: &Shard, storage: Storage, now: Timestamp) -> Step {
     match &shard.report {
         None => Step::Wait("its pod is not running yet".into()),
         Some(Err(error)) => Step::Wait(format!("its queue is not known: {error}")),
-        Some(Ok(report)) if report.queue.messages > 0 => Step::Wait(format!(
-            "{} messages wait for delivery",
-            report.queue.messages
-        )),
+        Some(Ok(report)) if report.queue.messages > 0 => Step::Wait(waiting(report)),
         Some(Ok(_)) if now.as_second().saturating_sub(since) < SETTLE => {
             Step::Wait("its queue is empty; connections under way are let finish".into())
         }
         Some(Ok(_)) => Step::Remove,
+    }
+}
+
+/// What becomes of the mail of a shard that still has some.
+fn waiting(report: &RelayStatus) -> String {
+    let messages = report.queue.messages;
+    match &report.hand_over {
+        None => format!("{messages} messages wait for delivery"),
+        Some(HandOverStatus { error: None }) => {
+            format!(
+                "{messages} messages are handed to the shards that stay, or are being delivered"
+            )
+        }
+        Some(HandOverStatus { error: Some(error) }) => {
+            format!(
+                "{messages} messages wait for delivery here, since they cannot be handed over: {error}"
+            )
+        }
     }
 }
 
@@ -85,7 +105,7 @@ mod tests {
 
     use k8s_openapi::api::apps::v1::Deployment;
     use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod};
-    use relay_config::{QueueStatus, RelayStatus};
+    use relay_config::QueueStatus;
 
     use super::*;
 
@@ -95,6 +115,7 @@ mod tests {
             config_hash: String::new(),
             config_error: None,
             accepting: true,
+            hand_over: None,
             blocked_since: None,
             tokens: Vec::new(),
             queue: QueueStatus {
@@ -168,6 +189,38 @@ mod tests {
         assert_eq!(persistent(&orphan), Step::Revive);
         let never_ran = shard(deployment(), None, None, None);
         assert_eq!(persistent(&never_ran), Step::Remove);
+    }
+
+    #[test]
+    fn what_keeps_a_shard_says_whether_its_mail_is_handed_over() {
+        let shard = |hand_over| {
+            let report = report(3).map(|report| RelayStatus {
+                hand_over,
+                ..report
+            });
+            Shard {
+                index: 1,
+                deployment: Some(Arc::new(Deployment::default())),
+                claim: claim(false),
+                pod: pod("false", 0),
+                report: Some(report),
+            }
+        };
+        let says = |hand_over| {
+            let now = Timestamp::from_second(1000).unwrap();
+            match step(&shard(Some(hand_over)), Storage::Persistent, now) {
+                Step::Wait(why) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        let moving = says(HandOverStatus { error: None });
+        assert_eq!(
+            moving,
+            "3 messages are handed to the shards that stay, or are being delivered"
+        );
+        let error = Some("shard 0 has no room for more mail".to_owned());
+        let stuck = says(HandOverStatus { error });
+        assert!(stuck.ends_with("cannot be handed over: shard 0 has no room for more mail"));
     }
 
     #[test]

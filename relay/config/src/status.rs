@@ -17,6 +17,9 @@ pub struct RelayStatus {
     pub accepting: bool,
     /// The queue.
     pub queue: QueueStatus,
+    /// What becomes of the queue; absent unless the shard is to go and others stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
     /// Since when no MX host has answered although others did, in seconds since the Unix epoch:
     /// outgoing connections to their port are blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,16 @@ pub struct SmarthostTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
     /// Why none could be had when one was asked for last; absent when it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How a shard that is to go hands its mail to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOverStatus {
+    /// Why not everything is taken; mail is delivered by the shard itself meanwhile. Absent when all
+    /// that waited was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

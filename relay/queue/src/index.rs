@@ -6,12 +6,13 @@
 
 mod replay;
 mod slab;
+mod transfer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::record::Settle;
 use crate::schedule::{Next, Schedule, Ticket};
-use crate::{Destination, Envelope, MessageId, Outcome, Timestamp};
+use crate::{Destination, Envelope, Mark, MessageId, Outcome, Pending, Timestamp};
 use slab::Slab;
 
 /// Where a message lies: a message item in a segment file.
@@ -136,20 +137,14 @@ pub(crate) struct Taken {
     pub(crate) delay_told: bool,
 }
 
-/// State of one open recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pending {
-    pub(crate) recipient: u32,
-    pub(crate) attempts: u32,
-    pub(crate) due: Timestamp,
-}
-
 /// What a moved message carries with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Open {
     pub(crate) pending: Vec<Pending>,
     /// The sender was told that the message is late.
     pub(crate) delay_told: bool,
+    /// It is being handed over.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// What a settle changed.
@@ -174,6 +169,8 @@ pub(crate) struct Index {
     schedule: Schedule,
     /// How many live messages were accepted at a time, for the oldest.
     accepted: BTreeMap<Timestamp, u32>,
+    /// Messages that are being handed over; few at a time.
+    marks: HashMap<MessageId, Mark>,
 }
 
 impl Index {
@@ -251,11 +248,14 @@ impl Index {
     }
 
     /// Hands the open work of a message that was inserted to the schedule. Apart from
-    /// [`Self::insert`] so that replay can apply the whole log first. A message without recipients
-    /// has none and is removed: its location is returned.
+    /// [`Self::insert`] so that replay can apply the whole log first. A message that is being handed
+    /// over is left alone; one without recipients has none and is removed: its location is returned.
     pub(crate) fn start(&mut self, id: MessageId, latest: Timestamp) -> Option<Location> {
         let slot = self.slot(id)?;
         let entry = self.entries.get_mut(slot)?;
+        if self.marks.contains_key(&id) {
+            return None;
+        }
         if entry.units.is_empty() {
             let location = entry.location;
             self.remove(slot);
@@ -443,6 +443,7 @@ impl Index {
             return;
         };
         self.slots.remove(&entry.id.0.to_be_bytes());
+        self.marks.remove(&entry.id);
         if let Some(count) = self.accepted.get_mut(&entry.accepted_at) {
             *count -= 1;
             if *count == 0 {

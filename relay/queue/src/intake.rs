@@ -11,13 +11,18 @@ use tokio::sync::oneshot;
 
 use crate::content::ContentFile;
 use crate::disk;
-use crate::index::Settled;
+use crate::index::{Open, Settled};
 use crate::record::{EncodedMessage, Record, Settle};
 use crate::shared::{Effect, Fresh, Job, Place, Reply, Shared};
 use crate::{AppendError, Destination, MessageId, NewMessage, Outcome, Timestamp, Work};
 
 impl Shared {
-    pub(crate) async fn append(self: Arc<Self>, message: NewMessage) -> Result<(), AppendError> {
+    /// With the state of a message that comes from another queue.
+    pub(crate) async fn append(
+        self: Arc<Self>,
+        message: NewMessage,
+        state: Option<Open>,
+    ) -> Result<(), AppendError> {
         self.ended()?;
         let (place, others) = Place::take(&self.incoming);
         let live = self.state.lock().index.len();
@@ -37,9 +42,9 @@ impl Shared {
         if length > self.tuning.inline_bytes {
             let this = self.clone();
             self.pool
-                .run(move || this.submit(message, place, true, reply));
+                .run(move || this.submit(message, state, place, true, reply));
         } else {
-            self.submit(message, place, false, reply);
+            self.submit(message, state, place, false, reply);
         }
         // The channel closes without a word only when the threads end.
         result
@@ -47,11 +52,22 @@ impl Shared {
             .unwrap_or_else(|_| self.ended().and(Err(AppendError::Closed)))
     }
 
-    fn submit(&self, message: NewMessage, place: Place, in_file: bool, reply: Reply) {
+    fn submit(
+        &self,
+        message: NewMessage,
+        state: Option<Open>,
+        place: Place,
+        in_file: bool,
+        reply: Reply,
+    ) {
         let mut record = Record::default();
         match self.write_down(&mut record, message, in_file) {
             Ok(mut fresh) => {
                 fresh.place = Some(place);
+                if let Some(open) = &state {
+                    record.state(fresh.id, open);
+                }
+                fresh.state = state;
                 let effect = Effect::Append(Box::new(fresh));
                 self.send(Job {
                     record,
@@ -63,7 +79,7 @@ impl Shared {
         }
     }
 
-    fn send(&self, job: Job) {
+    pub(crate) fn send(&self, job: Job) {
         let refused = match self.ended() {
             Ok(()) => self
                 .inbox
@@ -112,6 +128,7 @@ impl Shared {
             envelope: Arc::new(envelope),
             content,
             file,
+            state: None,
             place: None,
         })
     }

@@ -31,6 +31,7 @@ mod segment;
 mod segments;
 mod shared;
 mod space;
+mod transfer;
 mod types;
 mod writer;
 
@@ -39,7 +40,8 @@ mod tests;
 
 pub use id::MessageIdError;
 pub use queue::Queue;
+pub use transfer::{Batch, Cursor};
 pub use types::{
-    AppendError, Counters, Deadline, Destination, Envelope, MessageId, NewMessage, OpenError,
-    Options, Outcome, Recovery, Route, Settings, Timestamp, Work,
+    AppendError, Claim, Counters, Deadline, Destination, Envelope, Mark, MessageId, NewMessage,
+    OpenError, Options, Outcome, Pending, Recovery, Route, Settings, Timestamp, Transfer, Work,
 };

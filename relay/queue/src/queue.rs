@@ -25,7 +25,7 @@ use crate::{
 /// the queue is closed.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     owner: Arc<Owner>,
 }
 
@@ -169,7 +169,7 @@ impl Queue {
         &self,
         message: NewMessage,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
-        self.shared.clone().append(message)
+        self.shared.clone().append(message, None)
     }
 
     /// Takes the next due work whose destination `admit` lets through. Work of one destination

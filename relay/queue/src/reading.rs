@@ -86,7 +86,7 @@ impl Shared {
         None
     }
 
-    fn envelope(&self, id: MessageId, location: Location) -> io::Result<Arc<Envelope>> {
+    pub(crate) fn envelope(&self, id: MessageId, location: Location) -> io::Result<Arc<Envelope>> {
         if let Some(envelope) = self.cache.lock().envelope(id) {
             return Ok(envelope);
         }
@@ -203,6 +203,6 @@ fn damage(error: Malformed) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-fn is_damage(error: &io::Error) -> bool {
+pub(crate) fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
 }

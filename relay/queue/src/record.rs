@@ -4,7 +4,8 @@
 //! |---|---|
 //! | message, moved message | kind, flags, 2 zero, envelope length 4, content length 4, content CRC 4, id 16, zero 4, CRC 4 of the 36 octets before and the envelope, envelope (JSON), content unless in a file of its own |
 //! | settle | kind, flags, 2 zero, count 4, id 16, attempts 4, retry at 8, count × (recipient · 4 + outcome) 4 |
-//! | state | kind, flags, 2 zero, count 4, id 16, count × (recipient 4, attempts 4, due 8) |
+//! | state | kind, flags, mark 2, count 4, id 16, count × (recipient 4, attempts 4, due 8) |
+//! | mark | kind, zero, mark 2, count 4, count × id 16 |
 //!
 //! Numbers are little-endian. A message item has checksums of its own, so that its envelope and
 //! its content can be read back, each alone, with the same assertion as at recovery. The envelope
@@ -12,8 +13,8 @@
 
 use bytes::Bytes;
 
-use crate::index::{Location, Open, Pending};
-use crate::{Envelope, MessageId, Outcome, Timestamp};
+use crate::index::{Location, Open};
+use crate::{Envelope, Mark, MessageId, Outcome, Pending, Timestamp};
 
 /// Octets before the envelope of a message item.
 pub(crate) const MESSAGE_HEADER: usize = 40;
@@ -28,6 +29,7 @@ const KIND_MESSAGE: u8 = 1;
 const KIND_MOVED: u8 = 2;
 const KIND_SETTLE: u8 = 3;
 const KIND_STATE: u8 = 4;
+const KIND_MARK: u8 = 5;
 
 /// Of a message: its content is a file of its own.
 const FLAG_IN_FILE: u8 = 1;
@@ -37,6 +39,8 @@ const FLAG_DELAY_TOLD: u8 = 1;
 const SETTLE_HEADER: usize = 36;
 const STATE_HEADER: usize = 24;
 const STATE_ENTRY: usize = 16;
+const MARK_HEADER: usize = 8;
+const MARK_ENTRY: usize = 16;
 
 /// Octets that pass their checksum and still make no sense, or a message item that does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,9 +131,23 @@ impl Record {
         location
     }
 
-    fn state(&mut self, id: MessageId, open: &Open) {
+    /// Adds a mark of messages, or its end.
+    pub(crate) fn mark(&mut self, mark: Option<Mark>, ids: &[MessageId]) {
+        let mut octets = Vec::with_capacity(MARK_HEADER + MARK_ENTRY * ids.len());
+        octets.extend_from_slice(&[KIND_MARK, 0]);
+        octets.extend_from_slice(&Mark::encode(mark).to_le_bytes());
+        octets.extend_from_slice(&count(ids.len()).to_le_bytes());
+        for id in ids {
+            octets.extend_from_slice(&id.0.to_le_bytes());
+        }
+        self.push(octets.into());
+    }
+
+    /// Adds the state of a message's open recipients.
+    pub(crate) fn state(&mut self, id: MessageId, open: &Open) {
         let mut octets = Vec::with_capacity(STATE_HEADER + STATE_ENTRY * open.pending.len());
-        octets.extend_from_slice(&[KIND_STATE, delay_flag(open.delay_told), 0, 0]);
+        octets.extend_from_slice(&[KIND_STATE, delay_flag(open.delay_told)]);
+        octets.extend_from_slice(&Mark::encode(open.mark).to_le_bytes());
         octets.extend_from_slice(&count(open.pending.len()).to_le_bytes());
         octets.extend_from_slice(&id.0.to_le_bytes());
         for one in &open.pending {
@@ -272,6 +290,7 @@ pub(crate) enum Item<'a> {
     Message(usize, MessageItem<'a>),
     Settle(Settle),
     State(MessageId, Open),
+    Mark(Option<Mark>, Vec<MessageId>),
 }
 
 /// The items of a record's payload.
@@ -287,6 +306,7 @@ pub(crate) fn items(payload: &[u8]) -> Result<Vec<Item<'_>>, Malformed> {
             }
             KIND_SETTLE => parse_settle(rest)?,
             KIND_STATE => parse_state(rest)?,
+            KIND_MARK => parse_mark(rest)?,
             _ => return Err(Malformed("an item of unknown kind")),
         };
         if length > rest.len() {
@@ -336,8 +356,24 @@ fn parse_state(octets: &[u8]) -> Result<(Item<'_>, usize), Malformed> {
     let open = Open {
         pending: pending.collect(),
         delay_told: header[1] & FLAG_DELAY_TOLD != 0,
+        mark: mark_at(header),
     };
     Ok((Item::State(id_at(header, 8), open), length))
+}
+
+fn parse_mark(octets: &[u8]) -> Result<(Item<'_>, usize), Malformed> {
+    const SHORT: Malformed = Malformed("a mark item is too short");
+    let header = octets.first_chunk::<MARK_HEADER>().ok_or(SHORT)?;
+    let length = MARK_HEADER + MARK_ENTRY * number(header, 4) as usize;
+    let list = octets.get(MARK_HEADER..length).ok_or(SHORT)?;
+    let ids = list.chunks_exact(MARK_ENTRY).map(|entry| id_at(entry, 0));
+    Ok((Item::Mark(mark_at(header), ids.collect()), length))
+}
+
+/// Of a state or mark item. Older logs have zero there.
+fn mark_at(header: &[u8]) -> Option<Mark> {
+    let place = header.get(2..).and_then(<[u8]>::first_chunk::<2>);
+    Mark::decode(place.map_or(0, |place| u16::from_le_bytes(*place)))
 }
 
 const fn delay_flag(told: bool) -> u8 {

@@ -218,6 +218,11 @@ impl Replay<'_> {
                     let settled = self.index.replay_state(id, &open);
                     self.settled(settled);
                 }
+                Item::Mark(mark, ids) => {
+                    for id in ids {
+                        self.index.replay_mark(id, mark);
+                    }
+                }
             }
         }
         Ok(())

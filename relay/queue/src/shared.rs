@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::content::ContentFile;
 use crate::disk::Disk;
 use crate::inbox::{Inbox, Pool};
-use crate::index::{Index, Location};
+use crate::index::{Index, Location, Open};
 use crate::record::Record;
 use crate::segment::Marker;
 use crate::segments::Segments;
@@ -71,11 +71,27 @@ pub(crate) enum Effect {
         done: Option<(MessageId, Location)>,
         report: Option<Box<Fresh>>,
     },
+    /// Messages were tied to another shard, or are so no more.
+    Marked,
+    /// Messages ended here, since they are another queue's now.
+    Parted(Vec<(MessageId, Location)>),
     Moved {
         id: MessageId,
         from: Location,
         to: Location,
     },
+}
+
+impl Effect {
+    /// Whether it says what happened, and is not refused for want of room.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        matches!(self, Self::Settle { .. } | Self::Marked | Self::Parted(_))
+    }
+
+    /// Whether somebody waits for it to be durable.
+    pub(crate) fn is_urgent(&self) -> bool {
+        matches!(self, Self::Append(_) | Self::Marked | Self::Parted(_))
+    }
 }
 
 /// A message on its way in.
@@ -87,6 +103,8 @@ pub(crate) struct Fresh {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) content: Vec<Bytes>,
     pub(crate) file: Option<ContentFile>,
+    /// Its state, when it comes from another queue.
+    pub(crate) state: Option<Open>,
     pub(crate) place: Option<Place>,
 }
 

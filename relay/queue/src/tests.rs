@@ -14,6 +14,7 @@ mod model;
 mod options;
 mod reclaiming;
 mod settling;
+mod transfer;
 
 use std::sync::Arc;
 

@@ -186,6 +186,80 @@ pub struct Work {
     pub tells_delay: bool,
 }
 
+/// How a message is tied to another shard while it goes there. Exactly one of the two queues owns it,
+/// and only the owner delivers: the giver until it has recorded that it gave the message away, the
+/// receiver afterwards. Written down, so that it survives both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mark {
+    /// It was or will be offered to the shard of this number, which may hold it or not.
+    OfferedTo(u16),
+    /// The shard of this number offered it, and has not said yet that it gave it away.
+    HeldFor(u16),
+}
+
+impl Mark {
+    /// Shards at most.
+    pub const MOST_SHARDS: u16 = 0x7fff;
+
+    const HELD: u16 = 0x8000;
+
+    /// For the log; 0 is none.
+    pub(crate) fn encode(mark: Option<Self>) -> u16 {
+        let number = |shard: u16| shard.min(Self::MOST_SHARDS - 1) + 1;
+        match mark {
+            None => 0,
+            Some(Self::OfferedTo(shard)) => number(shard),
+            Some(Self::HeldFor(shard)) => number(shard) | Self::HELD,
+        }
+    }
+
+    pub(crate) fn decode(code: u16) -> Option<Self> {
+        let shard = (code & !Self::HELD).checked_sub(1)?;
+        Some(if code & Self::HELD == 0 {
+            Self::OfferedTo(shard)
+        } else {
+            Self::HeldFor(shard)
+        })
+    }
+}
+
+/// State of one open recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Index into [`Envelope::recipients`].
+    pub recipient: u32,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the next one is due.
+    pub due: Timestamp,
+}
+
+/// A message that goes to another queue, all but its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transfer {
+    /// The message; it keeps its name.
+    pub id: MessageId,
+    /// The envelope.
+    pub envelope: Envelope,
+    /// The recipients that are neither delivered nor failed.
+    pub pending: Vec<Pending>,
+    /// The sender was told that the message is late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delay_told: bool,
+}
+
+/// What a queue says of a message that another one holds for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// It is still here and offered to the one who asks: wait.
+    Offered,
+    /// It is here and will be delivered from here: forget the copy.
+    Mine,
+    /// It is not here: it was given away.
+    Gone,
+}
+
 /// What became of one recipient in an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {

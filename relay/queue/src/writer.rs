@@ -125,7 +125,7 @@ impl Writer {
             jobs.append(&mut self.held_up);
         } else {
             // Settles keep their order among each other, so these wait behind those.
-            let settles = arrived.extract_if(.., |job| matches!(job.effect, Effect::Settle { .. }));
+            let settles = arrived.extract_if(.., |job| job.effect.waits_for_room());
             self.held_up.extend(settles);
             self.hold_back();
         }
@@ -149,7 +149,7 @@ impl Writer {
                 self.write(std::mem::take(&mut chunk));
                 size = 0;
             }
-            urgent |= matches!(job.effect, Effect::Append(_));
+            urgent |= job.effect.is_urgent();
             size += length;
             chunk.push(job);
         }
@@ -263,7 +263,9 @@ impl Writer {
                     drop(effect);
                     answer_all(reply, || AppendError::Full);
                 }
-                Effect::Settle { .. } => self.held_up.push(job),
+                Effect::Settle { .. } | Effect::Marked | Effect::Parted(_) => {
+                    self.held_up.push(job);
+                }
                 Effect::Moved { .. } => self.reclaim.interrupted(),
             }
         }
@@ -362,7 +364,7 @@ fn place(effect: &mut Effect, segment: u32, payload: u64) {
             report: Some(report),
             ..
         } => &mut report.location,
-        Effect::Settle { report: None, .. } => return,
+        Effect::Settle { report: None, .. } | Effect::Marked | Effect::Parted(_) => return,
         Effect::Moved { to, .. } => to,
     };
     location.segment = segment;

@@ -12,6 +12,7 @@ use relay_config::{QueueStatus, RelayStatus};
 
 use super::siblings;
 use crate::context::{SharedContext, now};
+use crate::handover;
 use crate::siblings::SiblingState;
 
 /// Routes of the health port.
@@ -38,7 +39,8 @@ pub(crate) fn admin(context: SharedContext) -> Router {
         )
         .merge(super::tls_reports::routes(context.clone()))
         .merge(super::tables::routes(Arc::clone(&context.suppressions)))
-        .merge(super::tables::routes(Arc::clone(&context.senders.table)));
+        .merge(super::tables::routes(Arc::clone(&context.senders.table)))
+        .merge(handover::routes(context.clone()));
     siblings::for_operator(operators).merge(siblings::for_siblings(siblings, context))
 }
 
@@ -86,6 +88,7 @@ async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {
             messages,
             oldest_seconds: context.oldest_seconds(now()),
         },
+        hand_over: context.hand_over.status(),
         blocked_since: context.egress.blocked_since().map(|since| since.0 / 1000),
         tokens: context
             .egress

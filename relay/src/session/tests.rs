@@ -116,6 +116,7 @@ impl Relay {
             shutdown: CancellationToken::new(),
             instance: "outbox-0".into(),
             shard: 0,
+            hand_over: crate::handover::HandOver::default(),
             listening: AtomicBool::new(true),
             config: parking_lot::Mutex::default(),
             reloaded: tokio::sync::watch::Sender::default(),

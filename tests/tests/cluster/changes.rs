@@ -183,7 +183,7 @@ async fn a_session_outlives_scaling_and_both_shards_deliver() -> anyhow::Result<
 }
 
 /// Scales as `kubectl scale` does and waits for the relay to say that it is done.
-async fn scale(namespace: &Namespace, replicas: u32) -> anyhow::Result<()> {
+pub(crate) async fn scale(namespace: &Namespace, replicas: u32) -> anyhow::Result<()> {
     namespace
         .kubectl()
         .args([
@@ -211,7 +211,7 @@ async fn scale(namespace: &Namespace, replicas: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn shards(namespace: &Namespace) -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn shards(namespace: &Namespace) -> anyhow::Result<Vec<Value>> {
     let relay = namespace
         .get(Kind::SmtpRelay, RELAY)
         .await?

@@ -67,7 +67,7 @@ pub struct ShardStatus {
     pub name: String,
 
     /// `Starting`: the pod is not ready yet. `Running`: accepts mail. `Draining`: out of the
-    /// Service, delivers what it holds and goes when it is empty.
+    /// Service, hands over or delivers what it holds and goes when it is empty.
     pub phase: ShardPhase,
 
     /// Version of the relay program that runs.

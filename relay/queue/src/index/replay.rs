@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{DelayReport, Index, Location, Open, Pending, Recipients, Settled, closed};
-use crate::MessageId;
+use super::{DelayReport, Index, Location, Open, Recipients, Settled, closed};
 use crate::record::Settle;
+use crate::{MessageId, Pending};
 
 impl Index {
     /// Applies a settle record during replay, where nothing is taken or scheduled and routes may
@@ -45,6 +45,10 @@ impl Index {
         if state.delay_told {
             entry.delay = DelayReport::Told;
         }
+        match state.mark {
+            Some(mark) => self.marks.insert(id, mark),
+            None => self.marks.remove(&id),
+        };
         let open: HashMap<u32, &Pending> = state
             .pending
             .iter()
@@ -88,6 +92,7 @@ impl Index {
         Open {
             pending,
             delay_told: entry.delay == DelayReport::Told,
+            mark: self.marks.get(&id).copied(),
         }
     }
 

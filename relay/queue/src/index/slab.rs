@@ -60,6 +60,16 @@ impl<T> Slab<T> {
         self.chunks.iter().flatten().flatten()
     }
 
+    /// What lies at `place` and after it, with its place.
+    pub(super) fn iter_from(&self, place: u32) -> impl Iterator<Item = (u32, &T)> {
+        let (first, skipped) = (place as usize / CHUNK, place as usize % CHUNK);
+        let chunks = self.chunks.get(first..).unwrap_or_default();
+        let places = chunks.iter().flatten().skip(skipped);
+        (place..)
+            .zip(places)
+            .filter_map(|(place, value)| Some((place, value.as_ref()?)))
+    }
+
     fn place(&mut self, place: u32) -> Option<&mut Option<T>> {
         self.chunks
             .get_mut(place as usize / CHUNK)?

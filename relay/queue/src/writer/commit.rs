@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Written;
-use crate::index::Location;
+use crate::index::{Location, Settled};
 use crate::shared::{Effect, Fresh, Place, Reply, Shared, State};
 use crate::{AppendError, MessageId};
 
@@ -19,6 +19,8 @@ pub(super) fn fill_cache(shared: &Shared, written: &[Written]) {
             ..
         } = effect
             && fresh.envelope.options.release_at.is_none()
+            // What comes from another queue waits for its next attempt.
+            && fresh.state.is_none()
         {
             cache.insert(fresh.id, fresh.envelope.clone(), fresh.content.clone());
         }
@@ -54,6 +56,12 @@ impl Commit {
                     result = self.begin(state, *report);
                 }
             }
+            Effect::Marked => {}
+            Effect::Parted(parted) => {
+                for (id, location) in parted {
+                    self.end(state, id, &location);
+                }
+            }
             Effect::Moved { id, from, to } => {
                 self.moved += 1;
                 if state.index.relocate(id, from, to) {
@@ -75,6 +83,7 @@ impl Commit {
             envelope,
             file,
             place,
+            state: open,
             ..
         } = fresh;
         self.places.extend(place);
@@ -87,6 +96,11 @@ impl Commit {
         state.segments.born(&location);
         if let Some(file) = file {
             file.keep();
+        }
+        if let Some(open) = &open
+            && let Settled::Done(location) = state.index.replay_state(id, open)
+        {
+            self.end(state, id, &location);
         }
         if let Some(location) = state.index.start(id, crate::Timestamp(u64::MAX)) {
             self.end(state, id, &location);
