@@ -80,6 +80,9 @@ fn an_empty_spec_and_a_full_one_are_fine() {
                 {"host": "smtp.example.net", "port": 465, "tls": "Implicit",
                     "credentialsSecretRef": {"name": "provider"}},
                 {"host": "2001:db8::25", "priority": 0, "weight": 65535},
+                {"host": "old.example.net", "tls": "Opportunistic", "allowUnverifiedLogin": true,
+                    "credentialsSecretRef": {"name": "old"}},
+                {"host": "near.example.net", "tls": "Opportunistic"},
             ],
             "reports": {"returnPath": "postmaster@example.com"},
             "retry": {"initial": "30s", "maximum": "1h30m", "expireAfter": "48h", "delayAfter": "2h"},
@@ -267,6 +270,12 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
                 json!({"host": "smtp.example", "tls": "None", "credentialsSecretRef": {"name": "x"}}),
             ),
             "would send the password in clear text",
+        ),
+        (
+            smarthost(
+                json!({"host": "smtp.example", "tls": "Opportunistic", "credentialsSecretRef": {"name": "x"}}),
+            ),
+            "verifies no certificate",
         ),
         (
             smarthost(json!({"host": "smtp.example:587"})),

@@ -141,7 +141,8 @@ fn every_field_of_the_spec_reaches_the_relay() {
                 {"host": "provider.example", "port": 465, "tls": "Implicit",
                  "credentialsSecretRef": {"name": "provider"},
                  "caSecretRef": {"name": "authorities", "key": "bundle.pem"}},
-                {"host": "192.0.2.9", "tls": "Opportunistic", "priority": 0, "weight": 7},
+                {"host": "192.0.2.9", "tls": "Opportunistic", "priority": 0, "weight": 7,
+                 "credentialsSecretRef": {"name": "provider"}, "allowUnverifiedLogin": true},
             ],
             "reports": {
                 "returnPath": "postmaster@shop.example",

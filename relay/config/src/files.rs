@@ -258,6 +258,42 @@ mod tests {
     }
 
     #[test]
+    fn a_login_at_a_server_that_proves_nothing_has_to_be_allowed() {
+        let smarthost = |more: &str| {
+            let text = MAIN.replace(
+                "\"buckets\":\"buckets\"",
+                &format!("\"delivery\":{{\"smarthosts\":[{{\"host\":\"smart.example\",\"port\":25,{more}}}]}}"),
+            );
+            let parsed = parse_files(Path::new("relay.json"), &source(&[("relay.json", &text)]));
+            parsed.err().map(|error| error.to_string())
+        };
+        let login = "\"authentication\":{\"username\":\"u\",\"password\":\"p\"}";
+        let rows = [
+            (format!("\"tls\":\"Opportunistic\",{login}"), false),
+            (
+                format!("\"tls\":\"Opportunistic\",\"allowUnverifiedLogin\":true,{login}"),
+                true,
+            ),
+            ("\"tls\":\"Opportunistic\"".to_owned(), true),
+            (format!("\"tls\":\"StartTls\",{login}"), true),
+            (format!("\"tls\":\"Implicit\",{login}"), true),
+            (
+                format!("\"tls\":\"None\",\"allowUnverifiedLogin\":true,{login}"),
+                false,
+            ),
+        ];
+        for (more, good) in rows {
+            let fault = smarthost(&more);
+            assert_eq!(fault.is_none(), good, "{more}: {fault:?}");
+        }
+        let fault = smarthost(&format!("\"tls\":\"Opportunistic\",{login}")).unwrap();
+        let expected =
+            "delivery.smarthosts[0].tls: is Opportunistic, which verifies no certificate";
+        assert!(fault.starts_with(expected), "{fault}");
+        assert!(fault.ends_with("use StartTls or Implicit, or set allowUnverifiedLogin"));
+    }
+
+    #[test]
     fn a_fault_among_the_siblings_names_the_field_and_the_remedy() {
         let config = |siblings: &str| {
             let admin = r#""admin":{"address":"127.0.0.1:0","certificate":"a","key":"b","clientAuthority":"c"}"#;

@@ -295,6 +295,17 @@ fn validate_smarthost(field: &str, smarthost: &Smarthost) -> Result<(), ConfigEr
             "is None, which would send the password in clear text; use StartTls or Implicit".into(),
         );
     }
+    if smarthost.authentication.is_some()
+        && smarthost.tls == SmarthostTls::Opportunistic
+        && !smarthost.allow_unverified_login
+    {
+        return invalid(
+            format!("{field}.tls"),
+            "is Opportunistic, which verifies no certificate, so that anybody on the way could have the \
+             password; use StartTls or Implicit, or set allowUnverifiedLogin"
+                .into(),
+        );
+    }
     if smarthost.lookup == SmarthostLookup::Srv
         && smarthost.host.parse::<std::net::IpAddr>().is_ok()
     {

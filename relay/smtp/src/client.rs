@@ -200,6 +200,24 @@ impl Client {
         }
     }
 
+    /// A session that is over.
+    pub fn ended() -> Self {
+        let mut client = Self::new(Settings {
+            name: String::new(),
+            starttls: StartTls::Never,
+            implicit_tls: false,
+            credentials: None,
+        });
+        client.state = State::Closed;
+        client
+    }
+
+    /// Whether what [`Self::receive`] does next may be up to a second of work: to derive a key from a
+    /// password as often as the server wants it (SCRAM).
+    pub fn is_costly(&self) -> bool {
+        matches!(&self.state, State::Login(login) if login.is_costly())
+    }
+
     /// Takes octets that were read.
     pub fn receive(&mut self, octets: &[u8]) -> Result<Next, Failure> {
         self.parser.feed(octets);

@@ -385,7 +385,25 @@ impl Connection {
         if octets.is_empty() {
             return Err(ConnectionError::Closed);
         }
+        if self.client.is_costly() {
+            let octets = octets.to_vec();
+            return Box::pin(self.receive_aside(octets)).await;
+        }
         Ok(self.client.receive(octets)?)
+    }
+
+    /// Lets the session work on a thread where no other session waits for it to be done.
+    async fn receive_aside(&mut self, octets: Vec<u8>) -> Result<Next, ConnectionError> {
+        let mut client = std::mem::replace(&mut self.client, Client::ended());
+        let work = tokio::task::spawn_blocking(move || {
+            let next = client.receive(&octets);
+            (client, next)
+        });
+        let (client, next) = work
+            .await
+            .map_err(|error| ConnectionError::Broken(io::Error::other(error)))?;
+        self.client = client;
+        Ok(next?)
     }
 
     /// Sends one message. The verdicts are one per recipient whatever happens; the error says why the

@@ -70,6 +70,14 @@ impl Life {
             .min(Timestamp(expires))
     }
 
+    /// Until when it is kept although it has expired, while nothing but the own network keeps it from
+    /// being delivered: as long again. Somebody has to mend that, and what is older than that is of no
+    /// use to its reader, while the disk fills.
+    pub(super) fn held_until(self, retry: &Retry) -> Timestamp {
+        let twice = milliseconds(retry.expire_after.get()).saturating_mul(2);
+        Timestamp(self.from.0.saturating_add(twice))
+    }
+
     /// Whether the deadline is over.
     pub(super) fn is_late(self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)

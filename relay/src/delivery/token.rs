@@ -9,6 +9,8 @@
 mod exchange;
 mod fetch;
 
+pub(super) use fetch::LIMIT;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,6 +158,8 @@ pub(crate) struct Tokens(Mutex<Vec<Arc<Slot>>>);
 pub(super) struct Way {
     pub(super) resolver: Arc<Resolver>,
     pub(super) tls: Arc<ClientConfig>,
+    /// Time for everything.
+    pub(super) limit: Duration,
 }
 
 impl Tokens {
@@ -213,17 +217,17 @@ impl Tokens {
         slot
     }
 
-    /// What is known of the tokens of a configuration. Those of others are forgotten.
-    pub(crate) fn status(&self, config: &Config) -> Vec<SmarthostTokenStatus> {
-        let smarthosts = config.delivery.all_smarthosts();
-        let wanted: Vec<(&str, &OAuth2)> = smarthosts
-            .filter_map(|(_, host)| {
-                let oauth2 = host.authentication.as_ref()?.oauth2.as_ref()?;
-                Some((host.host.as_str(), oauth2))
-            })
-            .collect();
+    /// Forgets tokens that a configuration does not want, and the secrets with them.
+    pub(super) fn keep(&self, config: &Config) {
+        let wanted = wanted(config);
         let mut slots = self.0.lock();
         slots.retain(|slot| wanted.iter().any(|(_, one)| **one == slot.settings));
+    }
+
+    /// What is known of the tokens of a configuration.
+    pub(crate) fn status(&self, config: &Config) -> Vec<SmarthostTokenStatus> {
+        let wanted = wanted(config);
+        let slots = self.0.lock();
         let status = |(host, settings): &(&str, &OAuth2)| {
             let slot = slots.iter().find(|slot| slot.settings == **settings);
             let state = slot.map(|slot| slot.state.lock());
@@ -240,6 +244,17 @@ impl Tokens {
         };
         wanted.iter().map(status).collect()
     }
+}
+
+/// The settings for tokens in a configuration, with their smarthosts.
+fn wanted(config: &Config) -> Vec<(&str, &OAuth2)> {
+    let smarthosts = config.delivery.all_smarthosts();
+    smarthosts
+        .filter_map(|(_, host)| {
+            let oauth2 = host.authentication.as_ref()?.oauth2.as_ref()?;
+            Some((host.host.as_str(), oauth2))
+        })
+        .collect()
 }
 
 #[cfg(test)]

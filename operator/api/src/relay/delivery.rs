@@ -191,7 +191,7 @@ pub struct Retry {
     pub maximum: Option<Duration>,
 
     /// Age at which a message is given up and its sender told, such as `48h`. Default `120h`; RFC
-    /// 5321 section 4.5.4.1 asks for at least 4 to 5 days.
+    /// 5321 section 4.5.4.1 asks for at least 4 to 5 days. Twice that while outgoing port 25 is blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub expire_after: Option<Duration>,

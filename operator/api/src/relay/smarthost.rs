@@ -13,6 +13,9 @@ use crate::{LocalSecretReference, SecretKeyReference};
     validation = Rule::new("!has(self.credentialsSecretRef) || self.tls != 'None'")
         .message("tls is None, which would send the password in clear text; use StartTls or Implicit")
         .field_path(".tls"),
+    validation = Rule::new("!has(self.credentialsSecretRef) || self.tls != 'Opportunistic' || (has(self.allowUnverifiedLogin) && self.allowUnverifiedLogin)")
+        .message("tls is Opportunistic, which verifies no certificate, so that anybody on the way could have the password; use StartTls or Implicit, or set allowUnverifiedLogin")
+        .field_path(".tls"),
     validation = Rule::new("!has(self.oauth2) || has(self.credentialsSecretRef)")
         .message("oauth2 needs credentialsSecretRef, a Secret with username, clientId, and clientSecret or refreshToken")
         .field_path(".oauth2"),
@@ -55,8 +58,9 @@ pub struct Smarthost {
 
     /// Encryption. `StartTls`: STARTTLS with a verified certificate, or no delivery (default).
     /// `Implicit`: TLS from the first octet with a verified certificate (usual on 465).
-    /// `Opportunistic`: STARTTLS if offered, unverified, clear text otherwise; no password is sent
-    /// in clear text. `None`: clear text.
+    /// `Opportunistic`: STARTTLS if offered, unverified, clear text otherwise; with
+    /// `credentialsSecretRef` only by `allowUnverifiedLogin`, and no password is sent in clear text.
+    /// `None`: clear text.
     #[serde(default)]
     pub tls: SmarthostTls,
 
@@ -66,6 +70,11 @@ pub struct Smarthost {
     /// Default none: no AUTH. An edit of the Secret is in force within seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<LocalSecretReference>,
+
+    /// Log in although the server has not proved who it is: with `tls: Opportunistic`, where anybody on
+    /// the way can have the password or token. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_unverified_login: Option<bool>,
 
     /// Log in by OAUTHBEARER or XOAUTH2 with access tokens in place of a password, as Google and
     /// Microsoft ask for. With a `refreshToken` in the Secret tokens are refreshed; without one they

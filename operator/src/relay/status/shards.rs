@@ -91,15 +91,4 @@ fn oldest(known: Option<Time>, age: u64, now: Timestamp) -> Time {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_message_moves_only_when_it_is_another() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let first = oldest(None, 30, at(1000));
-        assert_eq!(first, Time(at(970)));
-        assert_eq!(oldest(Some(first.clone()), 92, at(1060)), first);
-        assert_eq!(oldest(Some(first), 10, at(1060)), Time(at(1050)));
-    }
-}
+mod tests;

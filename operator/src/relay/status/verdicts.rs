@@ -346,4 +346,4 @@ fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -141,6 +141,7 @@ impl Builder<'_, '_> {
                 api::SmarthostTls::None => SmarthostTls::None,
             },
             authentication,
+            allow_unverified_login: smarthost.allow_unverified_login.unwrap_or_default(),
             certificate_authorities: self.authorities(
                 "caSecretRef",
                 CA,

@@ -99,7 +99,7 @@ pub struct Retry {
     /// Longest wait. Default 1h.
     pub maximum: Duration,
     /// Age at which a message is given up and bounced. Default 120h (RFC 5321 section 4.5.4.1
-    /// asks for at least 4 to 5 days).
+    /// asks for at least 4 to 5 days). Twice that while outgoing port 25 is blocked.
     pub expire_after: Duration,
     /// Age at which the sender of a message that still waits is told so, once. Default 4h; 0s is
     /// never. `NOTIFY` without `DELAY` and the null sender are not told in any case.

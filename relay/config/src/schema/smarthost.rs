@@ -30,9 +30,13 @@ pub struct Smarthost {
     /// Encryption.
     #[serde(default)]
     pub tls: SmarthostTls,
-    /// Who we are, for `AUTH`; needs TLS.
+    /// Who we are, for `AUTH`; needs TLS that is verified, or `allowUnverifiedLogin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<SmarthostAuthentication>,
+    /// Log in although the server has not proved who it is: with `tls: Opportunistic`, where anybody on
+    /// the way can have the password or token. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unverified_login: bool,
     /// PEM bundle of certificate authorities that this host is verified against in place of the
     /// built-in web roots, relative to the main file's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +84,8 @@ pub enum SmarthostTls {
     StartTls,
     /// TLS from the first octet with a verified certificate.
     Implicit,
-    /// `STARTTLS` if offered, no verification, clear text otherwise. No `AUTH` in clear text.
+    /// `STARTTLS` if offered, no verification, clear text otherwise. No `AUTH` in clear text, and none
+    /// at all without `allowUnverifiedLogin`.
     Opportunistic,
     /// Clear text.
     None,

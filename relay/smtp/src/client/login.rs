@@ -117,6 +117,11 @@ impl Login {
         }
     }
 
+    /// Whether the next reply makes for much work.
+    pub(super) const fn is_costly(&self) -> bool {
+        matches!(self, Self::Scram(scram) if scram.is_costly())
+    }
+
     /// Whether the exchange has succeeded; an error when it has failed.
     pub(super) fn reply(&mut self, reply: Reply, output: &mut Vec<u8>) -> Result<bool, Failure> {
         let next = match (self, reply.code()) {

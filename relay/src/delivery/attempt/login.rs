@@ -10,7 +10,7 @@ use relay_smtp::client::{Credentials, Failure, Proof, Stage};
 use super::Attempt;
 use crate::delivery::connection::{self, Connection, ConnectionError, Target};
 use crate::delivery::outcome::{Fate, Kind};
-use crate::delivery::token::{TokenError, Way};
+use crate::delivery::token::{self, TokenError, Way};
 
 /// Octets of chance in a nonce.
 const NONCE: usize = 18;
@@ -92,6 +92,7 @@ impl Attempt<'_, '_> {
         Ok(Way {
             resolver: resolver.map_err(|error| unreachable(error.to_string()))?,
             tls: tls.ok_or_else(|| unreachable("there is no TLS context for it".into()))?,
+            limit: token::LIMIT,
         })
     }
 }

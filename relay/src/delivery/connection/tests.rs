@@ -3,6 +3,8 @@ use crate::delivery::policy::{self, Source};
 use crate::delivery::testing::peer::{Answer, Behaviour, Peer, Tls as PeerTls};
 use crate::delivery::testing::tls_server;
 use crate::delivery::tls::Tls;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use relay_smtp::Address;
 use relay_smtp::client::Proof;
 use rustls_pki_types::pem::PemObject as _;
@@ -442,4 +444,59 @@ async fn a_server_that_gives_each_reply_at_the_last_moment_does_not_have_the_tim
         assert!(begun.elapsed() < Duration::from_secs(15));
         assert!(peer.messages().is_empty());
     }
+}
+
+/// How long the runtime of a test stands still at most while `what` goes on, which is done when it ends.
+async fn standstill(what: impl Future<Output = ()>) -> Duration {
+    let mut longest = Duration::ZERO;
+    let mut last = Instant::now();
+    let mut what = std::pin::pin!(what);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut what => return longest.max(last.elapsed()),
+            () = tokio::time::sleep(Duration::from_millis(1)) => {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_costs_much_holds_up_no_other_session() {
+    const SALT: &str = "W22ZaJ0SNY7soEsUEjb6gQ==";
+    let (server, _) = tls_server(&["mx.test"]);
+    let peer = Peer::start(Behaviour {
+        offers: "250-AUTH SCRAM-SHA-256\r\n",
+        tls: PeerTls::Yes(server),
+        rule: Box::new(|_, line| {
+            let first = line.strip_prefix("AUTH SCRAM-SHA-256 ")?;
+            let first = String::from_utf8(STANDARD.decode(first).unwrap()).unwrap();
+            let (_, nonce) = first.split_once(",r=").unwrap();
+            let answer = STANDARD.encode(format!("r={nonce}more,s={SALT},i=1000000"));
+            Some(Answer::Say(Box::leak(
+                format!("334 {answer}").into_boxed_str(),
+            )))
+        }),
+    })
+    .await;
+    let mut target = target(&peer, Security::Required);
+    target.credentials = Some(Credentials {
+        username: "user".into(),
+        proof: Proof::Password {
+            password: "pass".into(),
+            nonce: "nonce".into(),
+        },
+    });
+    let begun = Instant::now();
+    let longest = standstill(async {
+        // The server does not know the password.
+        let error = open(&target).await.err().unwrap();
+        assert!(matches!(error, ConnectionError::Session(_)), "{error}");
+    })
+    .await;
+    let whole = begun.elapsed();
+    assert_eq!(peer.lines(0).len(), 5, "{:?}", peer.lines(0));
+    assert!(longest < whole / 2, "{longest:?} of {whole:?}");
 }

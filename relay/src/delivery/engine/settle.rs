@@ -43,9 +43,8 @@ impl Engine {
         let mut retry_at = match decision {
             Decision::At(at) => at,
             // The network is at fault, and nobody's patience with a receiver is at stake.
-            Decision::Expired if self.is_held_back(&fates) => {
-                let wait = u64::try_from(retry.maximum.get().as_millis()).unwrap_or(u64::MAX);
-                Timestamp(now.0.saturating_add(wait))
+            Decision::Expired if self.is_held_back(&fates) && now < life.held_until(retry) => {
+                now.after(retry.maximum.get()).min(life.held_until(retry))
             }
             Decision::Expired => {
                 give_up(&mut fates, Fate::expire);

@@ -3,6 +3,7 @@
 mod asked;
 mod connections;
 mod conversion;
+mod egress;
 mod hostile;
 mod hosts;
 mod names;

@@ -22,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 use super::exchange::{self, Granted};
 use super::{TokenError, Way};
 
-/// Time for everything.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Time for everything by default.
+pub(in crate::delivery) const LIMIT: Duration = Duration::from_secs(20);
 /// Time for one address.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Addresses of the endpoint that are tried.
@@ -40,9 +40,9 @@ pub(super) async fn ask(
     refresh: Option<&Secret>,
 ) -> Result<Granted, TokenError> {
     let form = exchange::form(settings, refresh);
-    let answer = match timeout(LIMIT, post(way, &settings.token_url, form)).await {
+    let answer = match timeout(way.limit, post(way, &settings.token_url, form)).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+        Err(_) => Err(format!("no answer within {} ms", way.limit.as_millis())),
     };
     let (status, body) = answer.map_err(TokenError::Unreachable)?;
     exchange::read(status, &body)

@@ -148,12 +148,17 @@ pub(in crate::delivery) struct Endpoint {
     pub(in crate::delivery) url: String,
     /// Its certificate.
     pub(in crate::delivery) pem: String,
-    way: Way,
+    pub(in crate::delivery) way: Way,
     requests: Arc<Mutex<Vec<String>>>,
     pub(in crate::delivery) count: Arc<AtomicUsize>,
 }
 
 impl Tokens {
+    /// For how many settings something is known.
+    pub(in crate::delivery) fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Makes all tokens old enough to be dropped.
     pub(in crate::delivery) fn age(&self) {
         for slot in self.0.lock().iter() {
@@ -165,6 +170,11 @@ impl Tokens {
 }
 
 pub(in crate::delivery) async fn endpoint(answers: &'static [&'static str]) -> Endpoint {
+    endpoint_that(answers, false).await
+}
+
+/// With `stalls`, the connection stays open after the answer.
+async fn endpoint_that(answers: &'static [&'static str], stalls: bool) -> Endpoint {
     let (config, pem) = tls_server(&["127.0.0.1"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/token?x=1", listener.local_addr().unwrap());
@@ -193,6 +203,10 @@ pub(in crate::delivery) async fn endpoint(answers: &'static [&'static str]) -> E
                 }
                 seen.lock().push(text);
                 let _ = stream.write_all(answer.as_bytes()).await;
+                if stalls {
+                    let _ = stream.flush().await;
+                    std::future::pending::<()>().await;
+                }
                 let _ = stream.shutdown().await;
             });
         }
@@ -210,6 +224,7 @@ pub(in crate::delivery) async fn endpoint(answers: &'static [&'static str]) -> E
     let way = Way {
         resolver: resolvers.plain(&dns).unwrap(),
         tls: crate::tls::client(Some(file)).unwrap(),
+        limit: LIMIT,
     };
     Endpoint {
         url,
@@ -269,21 +284,81 @@ async fn futures_join<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> 
 
 #[tokio::test]
 async fn a_hostile_endpoint_costs_bounded_time_and_leaves_an_error() {
-    let rows: [&'static [&'static str]; 4] = [
-        &["HTTP/1.1 302 Found\r\nlocation: https://127.0.0.1:1/\r\nconnection: close\r\n\r\n{}"],
-        &["HTTP/1.1 400 Bad\r\nconnection: close\r\n\r\n{\"error\":\"invalid_grant\"}"],
-        &["HTTP/1.1 200 OK\r\ncontent-length: 99\r\nconnection: close\r\n\r\n{"],
-        &["nonsense\r\n\r\n"],
+    let huge = |head: &str| {
+        let text = format!(
+            "HTTP/1.1 200 OK\r\n{head}connection: close\r\n\r\n{}",
+            "x".repeat(2 << 20)
+        );
+        &*Box::leak(text.into_boxed_str())
+    };
+    let header = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n{{}}", "x".repeat(1 << 20));
+    let rows: [(&'static str, &str); 9] = [
+        (
+            "HTTP/1.1 302 Found\r\nlocation: https://127.0.0.1:1/\r\nconnection: close\r\n\r\n{}",
+            "302 without an error",
+        ),
+        (
+            "HTTP/1.1 400 Bad\r\nconnection: close\r\n\r\n{\"error\":\"invalid_grant\"}",
+            "refuses: invalid_grant",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 99\r\nconnection: close\r\n\r\n{",
+            "ends early",
+        ),
+        ("nonsense\r\n\r\n", "cannot be asked"),
+        (huge(""), "more than 65536 octets"),
+        (
+            huge("content-length: 2097152\r\n"),
+            "more than 65536 octets",
+        ),
+        (Box::leak(header.into_boxed_str()), "cannot be asked"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>",
+            "200 without the JSON",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"access_token\":\"a\",\"expires_in\":1e300}",
+            "expires_in that is no number of seconds",
+        ),
     ];
-    for answers in rows {
-        let endpoint = endpoint(answers).await;
+    for (answer, why) in rows {
+        let endpoint = endpoint(Box::leak(Box::new([answer]))).await;
         let settings = settings(&endpoint.url, None);
         let tokens = Tokens::default();
         let asked = tokio::time::timeout(PATIENCE, tokens.get(&settings, &endpoint.way));
         let error = asked.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains(why), "{why}: {error}");
         // It is not asked again at once.
         let again = tokens.get(&settings, &endpoint.way).await.unwrap_err();
         assert_eq!(error, again);
         assert_eq!(endpoint.count.load(Ordering::SeqCst), 1, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_is_given_up() {
+    // It says the first part of an answer, and keeps the connection.
+    let mut endpoint =
+        endpoint_that(&["HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"], true).await;
+    endpoint.way.limit = Duration::from_millis(300);
+    let settings = settings(&endpoint.url, None);
+    let tokens = Tokens::default();
+    let asked = tokio::time::timeout(PATIENCE, tokens.get(&settings, &endpoint.way));
+    let error = asked.await.unwrap().unwrap_err();
+    assert_eq!(
+        error,
+        TokenError::Unreachable("no answer within 300 ms".into())
+    );
+}
+
+#[test]
+fn a_life_without_end_is_a_day() {
+    for seconds in ["18446744073709551615", "\"18446744073709551615\"", "86401"] {
+        let body = format!("{{\"access_token\":\"a\",\"expires_in\":{seconds}}}");
+        assert_eq!(
+            read(200, &body),
+            Ok(("a".into(), 86_400, None)),
+            "{seconds}"
+        );
     }
 }

@@ -68,6 +68,16 @@ fn code_and_words_of_a_report_are_judged_as_those_of_a_reply() {
             "smtp; 550-5.1.1 The email account that you tried to reach does not exist",
             Some(Bounced),
         ),
+        // The words of the server are nearer to the cause than what the reporter made of them, and what
+        // either of them calls temporary is no hard bounce.
+        (
+            "failed",
+            "5.2.2",
+            "smtp; 550 5.1.1 no such user",
+            Some(Bounced),
+        ),
+        ("failed", "5.1.1", "smtp; 450 no such user", Some(Deferred)),
+        ("failed", "4.1.1", "x-unix; no such user", Some(Deferred)),
         ("failed", "5.1.1", "", Some(Bounced)),
         ("failed", "5.1.1", "x-unix; user unknown", Some(Bounced)),
         ("failed (bounced)", "5.1.1", "", Some(Bounced)),
@@ -205,6 +215,25 @@ fn what_is_no_report_is_none() {
     ] {
         assert_eq!(read(text.as_bytes()), None, "{text}");
     }
+}
+
+#[test]
+fn what_is_said_of_the_whole_message_is_said_of_no_recipient() {
+    let whole =
+        "Reporting-MTA: dns; x\r\nFinal-Recipient: rfc822; a@b.example\r\nAction: failed\r\n";
+    assert_eq!(read(delivery(whole).as_bytes()), None);
+    let both = format!("{whole}\r\nFinal-Recipient: rfc822; c@d.example\r\nAction: failed\r\n");
+    assert_eq!(statuses(&delivery(&both)).len(), 1);
+}
+
+#[test]
+fn what_comes_after_half_a_mebibyte_is_not_read() {
+    let late = |octets: usize| {
+        let text = delivery(POSTFIX).replace("It did not work.", &"x\r\n".repeat(octets / 3));
+        read(text.as_bytes())
+    };
+    assert!(late(LONGEST / 2).is_some());
+    assert_eq!(late(LONGEST), None);
 }
 
 #[test]

@@ -213,6 +213,59 @@ async fn a_complaint_is_matched_by_the_return_path_of_its_message() {
 }
 
 #[tokio::test]
+async fn a_return_path_at_another_domain_is_none_of_ours() {
+    let relay = relay().await;
+    let about = format!("{}@elsewhere.example", path(&relay, 0).local_part());
+    let reply = report(
+        &relay,
+        "complaints@bounces.news.example",
+        &complaint(&about),
+    )
+    .await;
+    assert!(
+        reply.starts_with("550 5.1.1 the complaint names no message"),
+        "{reply}"
+    );
+    assert_eq!(entry(&relay), None);
+}
+
+#[tokio::test]
+async fn who_says_that_a_message_is_no_spam_does_not_complain() {
+    let relay = relay().await;
+    let about = path(&relay, 0);
+    let content = complaint(about.as_str()).replace("Type: abuse", "Type: not-spam");
+    let reply = report(&relay, "complaints@bounces.news.example", &content).await;
+    assert_eq!(reply[..3], *"250", "{reply}");
+    assert_eq!(entry(&relay), None);
+}
+
+#[tokio::test]
+async fn a_domain_that_wants_no_suppression_has_none() {
+    let domain = RETURNS.replace(
+        "senders:",
+        "suppression: {hardBounces: 0s, complaints: 0s}, senders:",
+    );
+    let relay = Relay::start_with("", &domain).await;
+    let to = path(&relay, 0);
+    for content in [bounce("no such user"), complaint(to.as_str())] {
+        let reply = report(&relay, to.as_str(), &content).await;
+        assert_eq!(reply[..3], *"250", "{reply}");
+        assert_eq!(entry(&relay), None);
+    }
+}
+
+#[tokio::test]
+async fn the_address_on_the_list_is_the_one_that_the_return_path_was_made_for() {
+    let relay = relay().await;
+    let to = path(&relay, 0);
+    // The recipient has forwarded the message to where it bounced.
+    let elsewhere = bounce("no such user").replace("To@dest.example", "them@elsewhere.example");
+    assert_eq!(report(&relay, to.as_str(), &elsewhere).await[..3], *"250");
+    let entry = entry(&relay).unwrap();
+    assert_eq!((entry.cause, entry.address), (Cause::HardBounce, None));
+}
+
+#[tokio::test]
 async fn everything_that_is_no_return_path_of_ours_is_refused() {
     let relay = relay().await;
     let good = path(&relay, 0);

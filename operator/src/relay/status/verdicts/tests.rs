@@ -17,7 +17,7 @@ const NOW: Timestamp = Timestamp::constant(1000, 0);
     clippy::needless_pass_by_value,
     reason = "reads better with the JSON in place"
 )]
-fn found(spec: serde_json::Value, with_volumes: bool) -> Found {
+pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: bool) -> Found {
     let relay: SmtpRelay = serde_json::from_value(json!({
         "apiVersion": "mailrelay.dev/v1alpha1",
         "kind": "SmtpRelay",

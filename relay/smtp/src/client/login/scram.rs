@@ -100,6 +100,11 @@ impl Scram {
         matches!(self.state, State::Proven)
     }
 
+    /// Whether a key is derived from the password next.
+    pub(super) const fn is_costly(&self) -> bool {
+        matches!(self.state, State::ServerFirst)
+    }
+
     /// What to answer to a challenge; both are encoded.
     pub(super) fn answer(&mut self, challenge: &str) -> Result<String, Failure> {
         match std::mem::replace(&mut self.state, State::Proven) {

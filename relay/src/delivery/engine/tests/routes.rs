@@ -75,6 +75,58 @@ async fn a_route_by_mx_host_takes_the_domains_that_the_host_serves() {
 }
 
 #[tokio::test]
+async fn a_domain_whose_exchangers_are_not_known_goes_by_no_route_and_one_that_is_not_there_by_the_default()
+ {
+    let pair = routed(&[], Behaviour::default(), |port| {
+        format!(
+            "routes: [{{name: big, mxSuffixes: [big.test]}}], \
+             smarthosts: [{{host: 127.0.0.3, port: {port}, tls: None}}]"
+        )
+    })
+    .await;
+    pair.relay.finish(None, &["a@missing.test"]).await;
+    assert_eq!(recipients(&pair.second), [1]);
+    assert_eq!(pair.relay.defer(None, &["a@servfail.test"]).await, 1);
+    assert_eq!(recipients(&pair.second), [1]);
+    pair.relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_smarthost_that_dns_does_not_know_is_a_mistake_that_passes_and_the_mail_waits() {
+    let pair = routed(&[], Behaviour::default(), |port| {
+        format!("smarthosts: [{{host: missing.test, port: {port}, tls: None}}]")
+    })
+    .await;
+    assert_eq!(pair.relay.defer(None, &["a@one.test"]).await, 1);
+    pair.relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_smarthost_may_lie_where_mail_exchangers_may_not() {
+    let peer = Peer::start(Behaviour::default()).await;
+    let smarthost = format!(
+        "smarthosts: [{{host: 127.0.0.1, port: {}, tls: None}}]",
+        peer.port()
+    );
+    let text = configuration(25, None, &smarthost).replace("127.0.0.0/8", "127.0.0.77/32");
+    let relay = Relay::start(&text);
+    relay.finish(None, &["a@one.test"]).await;
+    assert_eq!(peer.messages().len(), 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_domain_whose_name_servers_fail_is_left_alone_for_a_while() {
+    let pair = routed(&[], Behaviour::default(), |_| "retry: {initial: 1h}".into()).await;
+    assert_eq!(pair.relay.defer(None, &["a@servfail.test"]).await, 1);
+    let queries = pair.dns.queries();
+    assert!(queries > 0);
+    assert_eq!(pair.relay.defer(None, &["b@servfail.test"]).await, 2);
+    assert_eq!(pair.dns.queries(), queries);
+    pair.relay.stop().await;
+}
+
+#[tokio::test]
 async fn messages_of_different_routes_share_no_connection() {
     let names = &[("one.test", "A", "127.0.0.2")];
     let pair = routed(names, Behaviour::default(), |_| {

@@ -230,3 +230,65 @@ async fn a_token_endpoint_that_refuses_makes_mail_wait_and_shows_in_the_status()
     );
     relay.stop().await;
 }
+
+#[tokio::test]
+async fn tokens_and_their_secrets_are_forgotten_with_the_settings() {
+    let endpoint = token::endpoint(&[token::GOOD]).await;
+    let (relay, _) = relay_with_tokens(&endpoint, Arc::new(AtomicUsize::new(1))).await;
+    relay.finish(None, &["a@one.example"]).await;
+    assert_eq!(relay.context.egress.tokens.count(), 1);
+    relay.reconfigure(&configuration(25, None, ""));
+    // Mail makes the engine look at the configuration.
+    relay.submit(None, &["a@nowhere.invalid"], TEXT).await;
+    relay.queued(0).await;
+    assert_eq!(relay.context.egress.tokens.count(), 0);
+    relay.stop().await;
+}
+
+/// Whether mail arrives at a server that SRV records of `mail.test` name, and which name it was asked for.
+async fn by_srv(tls: &str, target: &str, certificate: &str) -> Option<Option<String>> {
+    let (server, pem) = tls_server(&[certificate]);
+    let (service, server) = match tls {
+        "Implicit" => ("_submissions._tcp.mail.test", PeerTls::Implicit(server)),
+        _ => ("_submission._tcp.mail.test", PeerTls::Yes(server)),
+    };
+    let behaviour = Behaviour {
+        tls: server,
+        ..Behaviour::default()
+    };
+    let peer = Peer::start(behaviour).await;
+    let record = format!("0 1 {} {target}", peer.port());
+    let dns = Dns::start(&[(service, "SRV", &record), (target, "A", "127.0.0.1")]).await;
+    let smarthosts = format!(
+        "smarthosts: [{{host: mail.test, port: 1, lookup: Srv, tls: {tls}, \
+         certificateAuthorities: ca.pem}}]"
+    );
+    let text = configuration(25, Some(dns.address), &smarthosts);
+    let relay = Relay::start_with(&text, &[("ca.pem", &pem)]);
+    let attempts = relay.context.queue.counters().settled;
+    relay.submit(None, &["a@one.example"], TEXT).await;
+    relay.attempted(attempts + 1).await;
+    assert_eq!(peer.connections(), 1, "{tls} {target} {certificate}");
+    let arrived = peer.messages().len() == 1;
+    assert_eq!(relay.context.queue.status().0, u64::from(!arrived));
+    relay.stop().await;
+    arrived.then(|| peer.server_names().remove(0))
+}
+
+#[tokio::test]
+async fn a_server_that_srv_records_name_proves_its_name_or_that_of_the_domain_if_it_lies_elsewhere()
+{
+    let rows = [
+        ("in.mail.test", "in.mail.test", Some("in.mail.test")),
+        ("in.mail.test", "mail.test", None),
+        ("in.other.test", "mail.test", Some("mail.test")),
+        ("in.other.test", "in.other.test", None),
+    ];
+    for tls in ["StartTls", "Implicit"] {
+        for (target, certificate, name) in rows {
+            let found = by_srv(tls, target, certificate).await;
+            let expected = name.map(|name| Some(name.to_owned()));
+            assert_eq!(found, expected, "{tls} {target} {certificate}");
+        }
+    }
+}
