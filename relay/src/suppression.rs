@@ -56,9 +56,15 @@ pub(crate) fn judge(
     })
 }
 
-/// Adds an entry that a bounce or complaint led to, and says so. Whether it is in the list.
+/// Adds an entry that a bounce or complaint led to, unless there is one that lasts as long, and says so.
+/// Whether the recipient is in the list.
 pub(crate) async fn note(context: &SharedContext, entry: Entry, now: Timestamp) -> bool {
     let cause = entry.cause.name();
+    let known = context.suppressions.find(&entry.domain, entry.mark, now);
+    if known.is_some_and(|known| known.outlasts(&entry)) {
+        context.metrics.suppression(cause, "known");
+        return true;
+    }
     let added = context.suppressions.add(entry.clone(), now).await;
     match &added {
         Ok(()) => {

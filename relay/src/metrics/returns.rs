@@ -52,7 +52,7 @@ impl Metrics {
     }
 
     /// A recipient came on the suppression list (`added`) for a `hard_bounce`, `complaint` or by hand
-    /// (`manual`), or did not (`failed`).
+    /// (`manual`), was there for as long already (`known`), or did not (`failed`).
     pub(crate) fn suppression(&self, cause: &'static str, result: &'static str) {
         self.returns.suppressions.add(
             1,

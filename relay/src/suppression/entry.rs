@@ -70,6 +70,14 @@ pub(crate) struct Entry {
     pub(crate) expires: Option<Timestamp>,
 }
 
+impl Entry {
+    /// Whether it ends with another one or later.
+    pub(super) fn outlasts(&self, other: &Self) -> bool {
+        let end = |entry: &Self| entry.expires.unwrap_or(Timestamp(u64::MAX));
+        end(self) >= end(other)
+    }
+}
+
 impl Row for Entry {
     const NAME: &'static str = "suppressions";
     const MOST: usize = MOST_ENTRIES;

@@ -69,6 +69,40 @@ async fn an_entry_counts_for_its_domain_until_it_expires_and_survives_a_restart(
 }
 
 #[tokio::test]
+async fn a_bounce_does_not_shorten_what_lasts_longer_and_prolongs_what_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "{version: 1, relay: a, hostname: a.example, \
+        listeners: [{name: one, address: \"127.0.0.1:0\", tls: None}]}";
+    let context = crate::context::Context::for_test(text, directory.path());
+    let to = "to@dest.example";
+    let lasting = |cause, expires: Option<u64>| Entry {
+        expires: expires.map(|after| Timestamp(NOW.0 + after)),
+        ..entry("shop.example", to, cause)
+    };
+    for (new, expected) in [
+        (lasting(Cause::HardBounce, Some(1000)), Cause::HardBounce),
+        (lasting(Cause::Complaint, Some(5000)), Cause::Complaint),
+        (lasting(Cause::HardBounce, Some(2000)), Cause::Complaint),
+        (lasting(Cause::HardBounce, Some(6000)), Cause::HardBounce),
+        (lasting(Cause::Manual, None), Cause::Manual),
+        (lasting(Cause::Complaint, Some(9000)), Cause::Manual),
+    ] {
+        assert!(note(&context, new, NOW).await);
+        let mark = Mark::of(&address(to));
+        let held = context
+            .suppressions
+            .find("shop.example", mark, NOW)
+            .unwrap();
+        assert_eq!(held.cause, expected);
+    }
+    let mark = Mark::of(&address(to));
+    let after = context
+        .suppressions
+        .find("shop.example", mark, Timestamp(NOW.0 + 9000));
+    assert_eq!(after.map(|entry| entry.cause), Some(Cause::Manual));
+}
+
+#[tokio::test]
 async fn an_entry_that_is_removed_is_gone_after_a_restart_too() {
     let directory = tempfile::tempdir().unwrap();
     let list = open(directory.path());
