@@ -115,6 +115,9 @@ pub mod reason {
     /// `KeysReady` is false: the key Secret cannot be read; the message says why.
     pub const KEYS_INVALID: &str = "KeysInvalid";
 
+    /// `DnsVerified` is true, and keys that are to take over lack their records, or wait until these have
+    /// spread; the message says which.
+    pub const ROTATION_PENDING: &str = "RotationPending";
     /// `DnsVerified` is true: every record is as it should be.
     pub const RECORDS_VERIFIED: &str = "RecordsVerified";
     /// `DnsVerified` is false: a record is missing.

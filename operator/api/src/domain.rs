@@ -213,6 +213,39 @@ pub struct Dkim {
             .message("must hold only a-z, 0-9 and inner hyphens, such as mail")
     )]
     pub selector_prefix: Option<String>,
+
+    /// When keys get successors. A successor signs once all name servers of the zone have shown its
+    /// record for a full time to live; the key before it is kept until no message that it signed can be
+    /// on its way. At once, and once for each value: annotation `mailrelay.dev/rotate-now`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<DkimRotation>,
+
+    /// Selectors of keys that others may have. Such a key is destroyed and signs no more, a new one
+    /// signs at once, and its record is to be replaced by the one in `status.dnsRecords`, which revokes
+    /// it (RFC 6376 section 3.6.1), for as long as the selector stands here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(s, s.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))")
+            .message("must be selectors of status.keys, such as mail-r1")
+    )]
+    pub revoked_selectors: Vec<String>,
+}
+
+/// When DKIM keys get successors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DkimRotation {
+    /// Age at which a key gets a successor, such as `4320h` (180 days); at least `24h`. Default: never,
+    /// since somebody has to publish the record of each new key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('24h')")
+            .message("must be at least 24h, such as 4320h (180 days)")
+    )]
+    pub every: Option<Duration>,
 }
 
 /// DKIM algorithms.
@@ -374,7 +407,7 @@ pub struct KeyStatus {
     pub algorithm: DkimAlgorithm,
 
     /// `Pending`: made, not in use. `Active`: signs. `Retiring`: no longer signs, its record must
-    /// stay until mail under way has arrived.
+    /// stay until mail under way has arrived. `Revoked`: destroyed; its record says so.
     pub state: KeyState,
 
     /// When the key was made.
@@ -391,4 +424,6 @@ pub enum KeyState {
     Active,
     /// No longer signs.
     Retiring,
+    /// Destroyed, since others may have it.
+    Revoked,
 }

@@ -27,9 +27,9 @@ pub use credential::{
     Binding, Rotation, RotationStatus, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus,
 };
 pub use domain::{
-    Bounces, Dkim, DkimAlgorithm, DnsRecord, DnsRecordPurpose, DnsRecordState, KeyState, KeyStatus,
-    OidcSender, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus, Suppression,
-    UnauthorizedFrom, UnauthorizedFromPolicy,
+    Bounces, Dkim, DkimAlgorithm, DkimRotation, DnsRecord, DnsRecordPurpose, DnsRecordState,
+    KeyState, KeyStatus, OidcSender, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus,
+    Suppression, UnauthorizedFrom, UnauthorizedFromPolicy,
 };
 pub use relay::{
     AddressLiterals, Authentication, Clients, ConfigMapKeyReference, Delivery, DeliveryTls, Dns,

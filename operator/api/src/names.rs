@@ -28,6 +28,9 @@ pub const DRAINING_SINCE_ANNOTATION: &str = "mailrelay.dev/draining-since";
 /// Annotation of a claim whose shard reported an empty queue and goes: `"true"`.
 pub const DRAINED_ANNOTATION: &str = "mailrelay.dev/drained";
 
+/// Annotation of a SendingDomain that asks for new DKIM keys, once for each value.
+pub const ROTATE_NOW_ANNOTATION: &str = "mailrelay.dev/rotate-now";
+
 /// Annotation with a digest of what the operator last applied to an object.
 pub const APPLIED_ANNOTATION: &str = "mailrelay.dev/applied";
 

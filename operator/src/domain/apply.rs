@@ -12,12 +12,23 @@ pub(super) struct Applied {
     pub(super) data: Option<SecretData>,
     /// Selectors of new keys.
     pub(super) made: Vec<String>,
+    /// Selectors of keys that took over from others.
+    pub(super) switched: Vec<String>,
 }
 
 pub(super) async fn run(client: &Client, prepared: Prepared) -> Result<Applied, DomainError> {
-    let Prepared { change, data, made } = prepared;
+    let Prepared {
+        change,
+        data,
+        made,
+        switched,
+    } = prepared;
     if let Some(change) = change {
         change.write(client).await?;
     }
-    Ok(Applied { data, made })
+    Ok(Applied {
+        data,
+        made,
+        switched,
+    })
 }

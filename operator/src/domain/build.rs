@@ -1,6 +1,6 @@
 //! Makes the keys that are missing and the Secret as it should be; no client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use relay_config::DkimAlgorithm;
 
 use super::DomainError;
 use super::dereference::Seen;
-use super::keyring;
+use super::keyring::{self, Keyring};
 use super::keys::{self, SigningKey};
 use super::return_keys;
 use super::validate::Judged;
@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) data: Option<SecretData>,
     /// Selectors of new keys.
     pub(super) made: Vec<String>,
+    /// Selectors of keys that took over from others.
+    pub(super) switched: Vec<String>,
 }
 
 pub(super) async fn run(
@@ -43,9 +45,21 @@ pub(super) async fn run(
             change: None,
             data: existing,
             made: Vec::new(),
+            switched: Vec::new(),
         });
     };
     let made = make(plan.make.clone()).await?;
+    let before = Keyring::read(&existing.clone().unwrap_or_default());
+    let signed: BTreeSet<&str> = before.signing().map(|(selector, _)| selector).collect();
+    let new = plan
+        .active
+        .iter()
+        .filter(|one| !signed.contains(one.as_str()));
+    let switched = if signed.is_empty() {
+        Vec::new()
+    } else {
+        new.cloned().collect()
+    };
     let data = keyring::apply(&existing.unwrap_or_default(), plan, &made, now);
     let data = return_keys::apply(data, domain.spec.bounces.is_some(), &fresh()?, now);
     let desired = Desired {
@@ -59,6 +73,7 @@ pub(super) async fn run(
         change: Some(change),
         data: Some(data),
         made: made.into_keys().collect(),
+        switched,
     })
 }
 

@@ -14,9 +14,9 @@ use operator_api::names::dkim_secret;
 use operator_api::{SendingDomain, SmtpRelay};
 
 use super::DomainError;
-use super::dns::Check;
+use super::dns::{Check, Spread};
 use super::keyring::Keyring;
-use super::records::{self, Answer, Question};
+use super::records::{self, Answer, Question, WantedRecord};
 use super::validate;
 use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
@@ -39,6 +39,8 @@ pub(super) struct Seen {
     pub(super) terminating: bool,
     /// What DNS said.
     pub(super) check: Check,
+    /// Of keys that wait to sign, where their records are seen.
+    pub(super) spread: BTreeMap<String, Spread>,
 }
 
 impl Seen {
@@ -77,9 +79,14 @@ pub(super) async fn run(
         secret,
         terminating: context.stores.is_terminating(&namespace),
         check: Check::default(),
+        spread: BTreeMap::new(),
     };
     let key = (namespace, domain.name_any());
-    seen.check = check(domain, context, &seen, &key, now).await;
+    let keyring = seen.keys(domain).map(|data| Keyring::read(&data));
+    if let Some(keyring) = keyring {
+        seen.check = check(domain, context, &keyring, seen.relay.as_deref(), &key, now).await;
+        seen.spread = spread(domain, context, &keyring, &seen.check).await;
+    }
     Ok(seen)
 }
 
@@ -110,15 +117,12 @@ async fn read_secret(
 async fn check(
     domain: &SendingDomain,
     context: &Context,
-    seen: &Seen,
+    keyring: &Keyring,
+    relay: Option<&SmtpRelay>,
     key: &(String, String),
     now: Timestamp,
 ) -> Check {
-    let Some(data) = seen.keys(domain) else {
-        return Check::default();
-    };
-    let keyring = Keyring::read(&data);
-    let wanted = validate::wanted(domain, &keyring, seen.relay.as_deref());
+    let wanted = validate::wanted(domain, keyring, relay);
     let questions: Vec<Question> = wanted.iter().map(|one| one.question.clone()).collect();
     let settled = |answers: &BTreeMap<Question, Answer>| {
         wanted.iter().all(|wanted| {
@@ -130,8 +134,29 @@ async fn check(
     forget(context);
     context
         .dns
-        .check(key, &questions, waiting(domain, &keyring, now), settled)
+        .check(key, &questions, waiting(domain, keyring, now), settled)
         .await
+}
+
+/// Where the records are seen of keys that wait to sign.
+async fn spread(
+    domain: &SendingDomain,
+    context: &Context,
+    keyring: &Keyring,
+    check: &Check,
+) -> BTreeMap<String, Spread> {
+    let mut found = BTreeMap::new();
+    for (selector, stored) in keyring.keys.iter().filter(|(_, stored)| !stored.active) {
+        let Ok(key) = &stored.key else { continue };
+        let wanted = WantedRecord::dkim(selector, &domain.spec.domain, key);
+        let fits = |answer: &Answer| records::is_verified(answer, &wanted);
+        // Where the resolver sees none, there is no need to ask everywhere.
+        if check.answers.get(&wanted.question).is_some_and(fits) {
+            let name = &wanted.question.name;
+            found.insert(selector.clone(), context.dns.spread(name, fits).await);
+        }
+    }
+    found
 }
 
 /// How long the records have not been as they should be.

@@ -3,6 +3,8 @@
 //! Names are always absolute, so that no search list is tried. Answers are cached for a minute at
 //! most, whatever their time to live says: somebody waits for a record that was just published.
 
+mod authority;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::records::{Answer, Kind, Question};
+pub use authority::Spread;
 
 /// One query to one server.
 const QUERY: Duration = Duration::from_secs(3);
@@ -48,6 +51,8 @@ pub struct ResolverError(#[from] NetError);
 pub struct Dns {
     resolver: TokioResolver,
     checks: Mutex<HashMap<(String, String), Check>>,
+    /// Port of authoritative servers.
+    authority_port: u16,
 }
 
 /// What was seen of a domain's records.
@@ -71,19 +76,10 @@ impl Dns {
             TokioResolver::builder_with_config(config, provider)
         };
         limit(builder.options_mut());
-        // The resolver may be built with encrypted transports; then it looks for the system's root
-        // certificates, which an image from scratch does not have, unless it is given some.
-        let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        let tls = rustls::ClientConfig::builder_with_provider(
-            rustls::crypto::aws_lc_rs::default_provider().into(),
-        )
-        .with_safe_default_protocol_versions()
-        .map_err(|error| NetError::Msg(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
         Ok(Self {
-            resolver: builder.with_tls_config(tls).build()?,
+            resolver: builder.with_tls_config(client_config()?).build()?,
             checks: Mutex::default(),
+            authority_port: 53,
         })
     }
 
@@ -144,14 +140,7 @@ impl Dns {
         let lookup = self.resolver.lookup(name, kind);
         match tokio::time::timeout(LOOKUP, lookup).await {
             Err(_) => Answer::Failed(format!("no answer within {} s", LOOKUP.as_secs())),
-            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(found))))
-                if matches!(
-                    found.response_code,
-                    ResponseCode::NXDomain | ResponseCode::NoError
-                ) =>
-            {
-                Answer::None
-            }
+            Ok(Err(error)) if is_absence(&error) => Answer::None,
             Ok(Err(error)) => Answer::Failed(reason(&error)),
             Ok(Ok(found)) => {
                 let texts: Vec<String> = found
@@ -174,6 +163,26 @@ impl Dns {
             }
         }
     }
+}
+
+/// The resolver may be built with encrypted transports; then it looks for the system's root certificates,
+/// which an image from scratch does not have, unless it is given some.
+fn client_config() -> Result<rustls::ClientConfig, NetError> {
+    let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| NetError::Msg(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Whether there is no record for certain.
+fn is_absence(error: &NetError) -> bool {
+    matches!(
+        error,
+        NetError::Dns(DnsError::NoRecordsFound(found))
+            if matches!(found.response_code, ResponseCode::NXDomain | ResponseCode::NoError)
+    )
 }
 
 fn name_server(server: SocketAddr) -> NameServerConfig {

@@ -4,14 +4,17 @@
 //! |---|---|
 //! | `<selector>.pem` | private key, PKCS#8 |
 //! | `<selector>.created` | when it was made, RFC 3339 |
+//! | `<selector>.seen` | since when every authoritative server shows its record, RFC 3339 |
 //! | `<selector>.retired` | since when it no longer signs, RFC 3339 |
 //! | `active` | selectors of the keys that sign, one a line |
+//! | `rotated` | value of the annotation that last asked for new keys |
 //!
 //! Beside them lie the secrets of return paths ([`super::return_keys`]).
 //!
-//! A key signs at once when nothing else signs with its algorithm; otherwise only once its record
-//! was seen in DNS, so that a change of selectors never makes signatures fail. A key that no longer
-//! signs is kept until all mail that it signed has arrived or bounced.
+//! A key signs at once when nothing else signs with its algorithm; otherwise only once every
+//! authoritative server has shown its record for a full time to live, so that a rotation or a change of
+//! selectors never makes signatures fail. A key that no longer signs is kept until all mail that it
+//! signed has arrived or bounced. One that is revoked is gone at once; its selector stays taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,10 +29,9 @@ const ACTIVE: &str = "active";
 const PEM: &str = ".pem";
 const CREATED: &str = ".created";
 const RETIRED: &str = ".retired";
-
-/// How long a key outlives its last signature: a message waits 5 days at most by default
-/// (RFC 5321 section 4.5.4.1), and receivers may judge it some time later.
-const RETIREMENT: SignedDuration = SignedDuration::from_hours(7 * 24);
+const SEEN: &str = ".seen";
+/// Entry with the value of the annotation that last asked for new keys.
+const ROTATED: &str = "rotated";
 
 /// Keys of one Secret at most; more are not read.
 const MOST_KEYS: usize = 64;
@@ -41,6 +43,8 @@ pub struct Keyring {
     pub keys: BTreeMap<String, StoredKey>,
     /// Selectors of keys that are there no more, but left a trace.
     pub spent: BTreeSet<String>,
+    /// Value of the annotation that last asked for new keys.
+    pub rotated: Option<String>,
 }
 
 /// One key of a Secret.
@@ -52,6 +56,8 @@ pub struct StoredKey {
     pub active: bool,
     /// When it was made, if the Secret says so.
     pub created: Option<Timestamp>,
+    /// Since when every authoritative server shows its record.
+    pub seen: Option<Timestamp>,
     /// Since when it no longer signs.
     pub retired: Option<Timestamp>,
 }
@@ -79,6 +85,7 @@ impl Keyring {
                 key: keys::parse(pem),
                 active: active.contains(selector),
                 created: time(selector, CREATED),
+                seen: time(selector, SEEN),
                 retired: time(selector, RETIRED),
             };
             (selector.to_owned(), key)
@@ -89,7 +96,12 @@ impl Keyring {
             .filter(|selector| !keys.contains_key(*selector))
             .map(str::to_owned)
             .collect();
-        Self { keys, spent }
+        let rotated = text(ROTATED).map(str::to_owned);
+        Self {
+            keys,
+            spent,
+            rotated,
+        }
     }
 
     /// The keys that sign, by selector.
@@ -113,8 +125,17 @@ pub struct Wanted<'a> {
     /// Selectors of former keys, which are not used again even if their Secret is lost: the record
     /// of a former key would make verifiers refuse the new one.
     pub former: &'a BTreeSet<String>,
-    /// Selectors whose record was seen in DNS as it should be.
-    pub verified: &'a BTreeSet<String>,
+    /// Keys that do not sign yet, and whose record every authoritative server shows, with the time to
+    /// live that it has there.
+    pub shown: &'a BTreeMap<String, SignedDuration>,
+    /// Age at which a key gets a successor; `None` is never.
+    pub rotate_every: Option<SignedDuration>,
+    /// Asks for new keys once for each value.
+    pub rotate_now: Option<&'a str>,
+    /// Selectors of keys that others may have.
+    pub revoked: &'a BTreeSet<String>,
+    /// How long a key outlives its last signature: as long as a message may be on its way.
+    pub retirement: SignedDuration,
 }
 
 /// What to do to a key Secret.
@@ -130,66 +151,133 @@ pub struct Plan {
     pub recall: BTreeSet<String>,
     /// Selectors to forget.
     pub remove: BTreeSet<String>,
+    /// Selectors whose record is everywhere from now on.
+    pub seen: BTreeSet<String>,
+    /// Selectors whose record is not everywhere any more.
+    pub unseen: BTreeSet<String>,
+    /// Selectors whose key is destroyed now.
+    pub revoke: BTreeSet<String>,
+    /// What asked for new keys and was heard.
+    pub rotated: Option<String>,
 }
 
 /// Decides what becomes of each key. Changes nothing when all is as wanted.
 pub fn plan(keyring: &Keyring, wanted: &Wanted<'_>, now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        rotated: wanted
+            .rotate_now
+            .filter(|asked| keyring.rotated.as_deref() != Some(asked))
+            .map(str::to_owned),
+        ..Plan::default()
+    };
+    let is_revoked = |selector: &&String| wanted.revoked.contains(*selector);
+    plan.revoke
+        .extend(keyring.keys.keys().filter(is_revoked).cloned());
     for algorithm in [DkimAlgorithm::RsaSha256, DkimAlgorithm::Ed25519Sha256] {
-        let of_algorithm = |selector: &str, stored: &StoredKey| match &stored.key {
-            Ok(key) => key.algorithm == algorithm,
-            // A damaged key is no key, but its selector is taken.
-            Err(_) => number(selector, wanted.prefix, algorithm).is_some(),
-        };
-        let keys: BTreeMap<&str, &StoredKey> = keyring
-            .keys
-            .iter()
-            .map(|(selector, stored)| (selector.as_str(), stored))
-            .filter(|(selector, stored)| of_algorithm(selector, stored))
-            .collect();
-        let signs: BTreeSet<&str> = keys
-            .iter()
-            .filter(|(_, stored)| stored.active)
-            .map(|(selector, _)| *selector)
-            .collect();
-        let chosen = wanted.algorithms.contains(&algorithm).then(|| {
-            choose(&keys, wanted, algorithm).unwrap_or_else(|| {
-                let selector = next_selector(keyring, wanted, algorithm);
-                plan.make.insert(selector.clone(), algorithm);
-                selector
-            })
-        });
-        let active: BTreeSet<&str> = match &chosen {
-            None => BTreeSet::new(),
-            Some(chosen) if signs.is_empty() || wanted.verified.contains(chosen) => {
-                BTreeSet::from([chosen.as_str()])
-            }
-            // Whatever signs goes on until the chosen key's record is seen.
-            Some(_) => signs.clone(),
-        };
-        for selector in &active {
-            if keys
-                .get(selector)
-                .is_some_and(|stored| stored.retired.is_some())
-            {
-                plan.recall.insert((*selector).to_owned());
-            }
-        }
-        for (selector, stored) in keys {
-            if active.contains(selector) || chosen.as_deref() == Some(selector) {
-                continue;
-            }
-            match stored.retired {
-                None => drop(plan.retire.insert(selector.to_owned())),
-                Some(retired) if now.duration_since(retired) >= RETIREMENT => {
-                    plan.remove.insert(selector.to_owned());
-                }
-                Some(_) => {}
-            }
-        }
-        plan.active.extend(active.into_iter().map(str::to_owned));
+        plan_algorithm(&mut plan, keyring, wanted, algorithm, now);
     }
     plan
+}
+
+fn plan_algorithm(
+    plan: &mut Plan,
+    keyring: &Keyring,
+    wanted: &Wanted<'_>,
+    algorithm: DkimAlgorithm,
+    now: Timestamp,
+) {
+    let of_algorithm = |selector: &str, stored: &StoredKey| match &stored.key {
+        Ok(key) => key.algorithm == algorithm,
+        // A damaged key is no key, but its selector is taken.
+        Err(_) => number(selector, wanted.prefix, algorithm).is_some(),
+    };
+    let keys: BTreeMap<&str, &StoredKey> = keyring
+        .keys
+        .iter()
+        .map(|(selector, stored)| (selector.as_str(), stored))
+        .filter(|(selector, stored)| of_algorithm(selector, stored))
+        .filter(|(selector, _)| !wanted.revoked.contains(*selector))
+        .collect();
+    let signs: BTreeSet<&str> = keys
+        .iter()
+        .filter(|(_, stored)| stored.active)
+        .map(|(selector, _)| *selector)
+        .collect();
+    let chosen = wanted.algorithms.contains(&algorithm).then(|| {
+        let newest = choose(&keys, wanted, algorithm);
+        let newest = newest.filter(|newest| !is_due(keys[newest.as_str()], plan, wanted, now));
+        newest.unwrap_or_else(|| {
+            let selector = next_selector(keyring, wanted, algorithm);
+            plan.make.insert(selector.clone(), algorithm);
+            selector
+        })
+    });
+    let active: BTreeSet<&str> = match &chosen {
+        None => BTreeSet::new(),
+        Some(chosen) if signs.is_empty() || signs.contains(chosen.as_str()) => {
+            BTreeSet::from([chosen.as_str()])
+        }
+        Some(chosen) if is_everywhere(plan, chosen, keys.get(chosen.as_str()), wanted, now) => {
+            BTreeSet::from([chosen.as_str()])
+        }
+        // Whatever signs goes on until the chosen key's record has spread.
+        Some(_) => signs.clone(),
+    };
+    for selector in &active {
+        if keys
+            .get(selector)
+            .is_some_and(|stored| stored.retired.is_some())
+        {
+            plan.recall.insert((*selector).to_owned());
+        }
+    }
+    for (selector, stored) in keys {
+        if active.contains(selector) || chosen.as_deref() == Some(selector) {
+            continue;
+        }
+        match stored.retired {
+            None => drop(plan.retire.insert(selector.to_owned())),
+            Some(retired) if now.duration_since(retired) >= wanted.retirement => {
+                plan.remove.insert(selector.to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    plan.active.extend(active.into_iter().map(str::to_owned));
+}
+
+/// Whether a key gets a successor. One that waits to sign is itself the successor.
+fn is_due(stored: &StoredKey, plan: &Plan, wanted: &Wanted<'_>, now: Timestamp) -> bool {
+    let age = stored.created.map(|created| now.duration_since(created));
+    let is_old = wanted
+        .rotate_every
+        .zip(age)
+        .is_some_and(|(every, age)| age >= every);
+    stored.active && (plan.rotated.is_some() || is_old)
+}
+
+/// Whether a key may take over: its record has been everywhere for as long as an answer from before may
+/// be remembered. Notes in the plan since when it is.
+fn is_everywhere(
+    plan: &mut Plan,
+    selector: &str,
+    stored: Option<&&StoredKey>,
+    wanted: &Wanted<'_>,
+    now: Timestamp,
+) -> bool {
+    let seen = stored.and_then(|stored| stored.seen);
+    match (wanted.shown.get(selector), seen) {
+        (Some(_), None) => {
+            plan.seen.insert(selector.to_owned());
+            false
+        }
+        (Some(ttl), Some(seen)) => now.duration_since(seen) >= *ttl,
+        (None, Some(_)) => {
+            plan.unseen.insert(selector.to_owned());
+            false
+        }
+        (None, None) => false,
+    }
 }
 
 /// The newest key of the wanted prefix, damaged or not: a damaged key is reported, never replaced,
@@ -260,10 +348,27 @@ pub fn apply(
     for selector in &plan.retire {
         data.insert(format!("{selector}{RETIRED}"), seconds(now));
     }
+    for selector in &plan.seen {
+        data.insert(format!("{selector}{SEEN}"), seconds(now));
+    }
+    for selector in &plan.unseen {
+        data.remove(&format!("{selector}{SEEN}"));
+    }
     for selector in &plan.remove {
-        for suffix in [PEM, CREATED, RETIRED] {
+        for suffix in [PEM, CREATED, SEEN, RETIRED] {
             data.remove(&format!("{selector}{suffix}"));
         }
+    }
+    for selector in &plan.revoke {
+        for suffix in [PEM, SEEN, RETIRED] {
+            data.remove(&format!("{selector}{suffix}"));
+        }
+        // What is left keeps the selector from being used again.
+        data.entry(format!("{selector}{CREATED}"))
+            .or_insert_with(|| seconds(now));
+    }
+    if let Some(asked) = &plan.rotated {
+        data.insert(ROTATED.to_owned(), asked.as_bytes().to_vec());
     }
     let active: Vec<&str> = plan.active.iter().map(String::as_str).collect();
     data.insert(ACTIVE.to_owned(), active.join("\n").into_bytes());

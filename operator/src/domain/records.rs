@@ -8,6 +8,7 @@ use operator_api::{DnsRecord, DnsRecordPurpose, DnsRecordState};
 use relay_config::DkimAlgorithm;
 
 use super::bounces;
+use super::dns::Spread;
 use super::keys::SigningKey;
 use super::tags;
 use crate::conditions::Verdict;
@@ -77,15 +78,28 @@ pub(super) fn value(key: &SigningKey) -> String {
     format!("v=DKIM1; k={kind}; p={}", key.public)
 }
 
+/// Text of the record that revokes a key (RFC 6376 section 3.6.1: `p=` is empty). The kind is left out:
+/// whatever the key was, it is no more.
+const REVOKED: &str = "v=DKIM1; p=";
+
 impl WantedRecord {
     /// The record of a key.
     pub(super) fn dkim(selector: &str, domain: &str, key: &SigningKey) -> Self {
+        Self::of_selector(selector, domain, value(key))
+    }
+
+    /// The record in place of that of a key that others may have.
+    pub(super) fn revoked(selector: &str, domain: &str) -> Self {
+        Self::of_selector(selector, domain, REVOKED.to_owned())
+    }
+
+    fn of_selector(selector: &str, domain: &str, value: String) -> Self {
         Self {
             question: Question {
                 name: name(selector, domain),
                 kind: Kind::Txt,
             },
-            value: value(key),
+            value,
             purpose: DnsRecordPurpose::Dkim,
         }
     }
@@ -185,6 +199,37 @@ fn compare(
         DnsRecordPurpose::ReturnPathMx => bounces::compare_mx(texts, expected),
         DnsRecordPurpose::ReturnPathSpf => bounces::compare_spf(texts),
     }
+}
+
+/// `DnsVerified` while keys wait to take over, and all others are in order.
+pub(super) fn waiting<'a>(
+    records: &[DnsRecord],
+    spread: impl IntoIterator<Item = &'a Spread>,
+) -> Verdict {
+    let unpublished: Vec<&str> = records
+        .iter()
+        .filter(|record| record.state != DnsRecordState::Verified)
+        .map(|record| record.name.as_str())
+        .collect();
+    let not_at = spread.into_iter().find_map(|spread| match spread {
+        Spread::NotAt(server) => Some(server),
+        Spread::Everywhere(_) => None,
+    });
+    let message = match (unpublished.is_empty(), not_at) {
+        (false, _) => format!(
+            "publish TXT {} with the values in status.dnsRecords for the next keys to take over",
+            unpublished.join(" and ")
+        ),
+        (true, Some(server)) => {
+            format!("the next keys take over once name server {server} shows their records, too")
+        }
+        (true, None) => {
+            "the next keys take over once their records have been published for a full time \
+                         to live"
+                .to_owned()
+        }
+    };
+    Verdict::yes(DNS_VERIFIED, reason::ROTATION_PENDING, message)
 }
 
 /// Verifiers need not look at more than one record of a name (RFC 6376 section 3.6.2.2), so there

@@ -9,7 +9,8 @@ use kube::runtime::controller::Action;
 use operator_api::conditions::{DNS_VERIFIED, KEYS_READY, reason};
 use operator_api::names::dkim_secret;
 use operator_api::{
-    DkimAlgorithm, DnsRecord, KeyState, KeyStatus, SendingDomain, SendingDomainStatus,
+    DkimAlgorithm, DnsRecord, DnsRecordPurpose, KeyState, KeyStatus, SendingDomain,
+    SendingDomainStatus,
 };
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use super::DomainError;
 use super::apply::Applied;
 use super::bounces;
 use super::dereference::Seen;
+use super::dns::Spread;
 use super::keyring::{self, Keyring, StoredKey};
 use super::records::{self, Answer};
 use super::validate::{self, Judged};
@@ -73,11 +75,26 @@ pub(super) async fn run(
         Some(SHORTEST)
     };
     let pending = conditions::look_again(&judged.accepted, known, shown, now);
-    Ok([next_check, pending]
+    let takes_over = takes_over(seen, applied, now);
+    Ok([next_check, pending, takes_over]
         .into_iter()
         .flatten()
         .min()
         .map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Until the next key whose record is everywhere may sign.
+fn takes_over(seen: &Seen, applied: &Applied, now: Timestamp) -> Option<Duration> {
+    let keyring = Keyring::read(applied.data.as_ref()?);
+    let waits = keyring.keys.iter().filter_map(|(selector, stored)| {
+        let Some(Spread::Everywhere(ttl)) = seen.spread.get(selector) else {
+            return None;
+        };
+        let until = stored.seen?.checked_add(*ttl).ok()?;
+        let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        (!stored.active).then(|| wait.max(SHORTEST))
+    });
+    waits.min()
 }
 
 /// The status, and the verdicts that its conditions are made of. Pure.
@@ -95,7 +112,7 @@ fn build(
     let mut verdicts = vec![
         conditions::accepted(&judged.accepted, "the relay sends for the domain"),
         keys_ready(domain, judged, &keyring),
-        dns_verified(domain, seen, &needed(domain, &keyring, &records)),
+        dns_verified(domain, seen, &keyring, &records),
         conditions::programmed(
             &judged.accepted,
             programmed,
@@ -110,19 +127,9 @@ fn build(
         observed_generation: generation,
         conditions: conditions::merge(domain.conditions(), &verdicts, generation, now),
         dns_records: records,
-        keys: keys(seen, &keyring, now),
+        keys: keys(domain, seen, &keyring, now),
     };
     (status, verdicts)
-}
-
-fn dns_verified(domain: &SendingDomain, seen: &Seen, needed: &[DnsRecord]) -> Verdict {
-    let verdict = records::verdict(needed, failure(seen));
-    match bounces::obstacle(domain, seen.relay.as_deref()) {
-        Some(message) if verdict.status == Some(true) => {
-            Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message)
-        }
-        _ => verdict,
-    }
 }
 
 fn keys_ready(domain: &SendingDomain, judged: &Judged, keyring: &Keyring) -> Verdict {
@@ -153,18 +160,40 @@ fn keys_ready(domain: &SendingDomain, judged: &Judged, keyring: &Keyring) -> Ver
     )
 }
 
-/// Records of keys that sign or will: those of retired keys may go.
-fn needed(domain: &SendingDomain, keyring: &Keyring, records: &[DnsRecord]) -> Vec<DnsRecord> {
-    let retired = |record: &&DnsRecord| {
-        keyring.keys.iter().any(|(selector, stored)| {
-            stored.retired.is_some() && records::name(selector, &domain.spec.domain) == record.name
-        })
+/// Over the records of keys that sign and of those that are revoked. What a successor still lacks harms
+/// no mail, and is told once all else is in order; records of retired keys may go.
+fn dns_verified(
+    domain: &SendingDomain,
+    seen: &Seen,
+    keyring: &Keyring,
+    records: &[DnsRecord],
+) -> Verdict {
+    let of = |wanted: fn(KeyState) -> bool| -> Vec<DnsRecord> {
+        let is_wanted = |record: &&DnsRecord| {
+            // Those of the bounce domain are always in use.
+            if record.purpose != DnsRecordPurpose::Dkim {
+                return wanted(KeyState::Active);
+            }
+            let mut keys = keyring.keys.iter();
+            let key = keys
+                .find(|(selector, _)| records::name(selector, &domain.spec.domain) == record.name);
+            wanted(key.map_or(KeyState::Revoked, |(_, stored)| state(stored)))
+        };
+        records.iter().filter(is_wanted).cloned().collect()
     };
-    records
-        .iter()
-        .filter(|record| !retired(record))
-        .cloned()
-        .collect()
+    let in_use = of(|state| matches!(state, KeyState::Active | KeyState::Revoked));
+    let verdict = records::verdict(&in_use, failure(seen));
+    if verdict.status != Some(true) {
+        return verdict;
+    }
+    if let Some(message) = bounces::obstacle(domain, seen.relay.as_deref()) {
+        return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message);
+    }
+    let waiting = of(|state| state == KeyState::Pending);
+    if waiting.is_empty() {
+        return verdict;
+    }
+    records::waiting(&waiting, seen.spread.values())
 }
 
 fn failure(seen: &Seen) -> Option<&str> {
@@ -174,14 +203,16 @@ fn failure(seen: &Seen) -> Option<&str> {
     })
 }
 
-fn keys(seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {
+fn keys(domain: &SendingDomain, seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {
     let made = seen
         .secret
         .as_ref()
         .and_then(kube::ResourceExt::creation_timestamp)
         .map_or(now, |time| time.0);
+    let revoked = validate::revoked(domain);
     let keys = keyring.keys.iter();
-    keys.filter_map(|(selector, stored)| {
+    let keys = keys.filter(|(selector, _)| !revoked.contains(*selector));
+    let keys = keys.filter_map(|(selector, stored)| {
         let known = stored.key.as_ref().ok().map(|key| key.algorithm);
         // A damaged key is shown too, so that its selector is never used again.
         let algorithm = match known.or_else(|| keyring::algorithm_of(selector))? {
@@ -194,8 +225,16 @@ fn keys(seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {
             state: state(stored),
             created_at: Time(stored.created.unwrap_or(made)),
         })
-    })
-    .collect()
+    });
+    let known = domain.status.iter().flat_map(|status| &status.keys);
+    let gone = known.filter(|key| revoked.contains(&key.selector));
+    let gone = gone.map(|key| KeyStatus {
+        state: KeyState::Revoked,
+        ..key.clone()
+    });
+    let mut keys: Vec<KeyStatus> = keys.chain(gone).collect();
+    keys.sort_by(|one, other| one.selector.cmp(&other.selector));
+    keys
 }
 
 fn state(stored: &StoredKey) -> KeyState {
@@ -214,6 +253,14 @@ async fn tell(domain: &SendingDomain, context: &Context, applied: &Applied, verd
             applied.made.join(", ")
         );
         events::normal(recorder, domain, "KeysMade", RECONCILE, &note).await;
+    }
+    if !applied.switched.is_empty() {
+        let note = format!(
+            "DKIM keys with selectors {} sign from now on; leave the records of the keys before them until \
+             they are no longer in status.dnsRecords",
+            applied.switched.join(", ")
+        );
+        events::normal(recorder, domain, "KeysRotated", RECONCILE, &note).await;
     }
     events::transitions(recorder, domain, verdicts, |verdict| {
         events::unless_quiet(verdict, &QUIET)

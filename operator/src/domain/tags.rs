@@ -41,6 +41,8 @@ pub(super) enum Difference {
     KeyType,
     /// `p=` is empty: the key is revoked.
     Revoked,
+    /// `p=` is a key, and should be empty.
+    NotRevoked,
     /// `p=` is another key.
     OtherKey,
     /// `h=` leaves out sha256.
@@ -59,6 +61,10 @@ impl Difference {
             Self::KeyType => "names another key type in k=; publish the value in status.dnsRecords",
             Self::Revoked => {
                 "has an empty p=, which revokes the key; publish the value in status.dnsRecords"
+            }
+            Self::NotRevoked => {
+                "still holds the key that spec.dkim.revokedSelectors revokes; replace it by the value in \
+                 status.dnsRecords"
             }
             Self::OtherKey => {
                 "holds another public key in p=; replace it by the value in status.dnsRecords"
@@ -80,6 +86,13 @@ pub(super) fn compare_dkim(observed: &str, expected: &str) -> Result<(), Differe
     }
     let public = squeezed(observed.get("p").ok_or(Difference::NotDkim)?);
     let key_type = |tags: &Tags<'_>| tags.get("k").unwrap_or("rsa").to_owned();
+    let is_to_be_revoked = expected.get("p").is_some_and(str::is_empty);
+    match (is_to_be_revoked, public.is_empty()) {
+        // Whatever else stands in it.
+        (true, true) => return Ok(()),
+        (true, false) => return Err(Difference::NotRevoked),
+        _ => {}
+    }
     if key_type(&observed) != key_type(&expected) {
         return Err(Difference::KeyType);
     }
@@ -159,5 +172,15 @@ mod tests {
                 "{observed}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_is_revoked_by_an_empty_one() {
+        let revoked = |observed| compare_dkim(observed, "v=DKIM1; p=");
+        for observed in ["v=DKIM1; p=", "p=", "v=DKIM1; k=ed25519; p= ; n=gone"] {
+            assert_eq!(revoked(observed), Ok(()), "{observed}");
+        }
+        assert_eq!(revoked(EXPECTED), Err(Difference::NotRevoked));
+        assert_eq!(revoked("v=spf1 -all"), Err(Difference::NotDkim));
     }
 }

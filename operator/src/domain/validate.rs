@@ -3,20 +3,27 @@
 use std::collections::BTreeSet;
 
 use aws_lc_rs::digest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use operator_api::conditions::{ACCEPTED, reason};
-use operator_api::names::dkim_secret;
-use operator_api::{DnsRecord, DnsRecordState, SendingDomain, SmtpRelay};
+use operator_api::names::{ROTATE_NOW_ANNOTATION, dkim_secret};
+use operator_api::{DnsRecord, SendingDomain, SmtpRelay};
 use relay_config::DkimAlgorithm;
 
 use super::bounces;
 use super::dereference::Seen;
+use super::dns::Spread;
 use super::keyring::{self, Keyring, Plan, Wanted};
 use super::records::{self, WantedRecord};
 use crate::certificates::SecretData;
 use crate::conditions::{self, Conditioned as _};
 use crate::render::{Violation, admission};
+
+/// Defaults of `delivery.retry.expireAfter` and `limits.maximumHold`.
+const EXPIRE: SignedDuration = SignedDuration::from_hours(5 * 24);
+const HOLD: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long after its arrival a message may be judged, such as by a mailbox that forwards it.
+const JUDGED: SignedDuration = SignedDuration::from_hours(2 * 24);
 
 /// What became of the checks.
 #[derive(Clone, Debug)]
@@ -101,38 +108,81 @@ fn may_make_keys(seen: &Seen, accepted: &Result<(), Violation>) -> Result<(), Vi
 }
 
 fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) -> Plan {
-    let keyring = Keyring::read(data);
-    let records = records(domain, &keyring, seen);
-    let is_verified = |selector: &&String| {
-        let name = records::name(selector, &domain.spec.domain);
-        let mut records = records.iter();
-        records.any(|record| record.name == name && record.state == DnsRecordState::Verified)
-    };
-    let verified = keyring.keys.keys().filter(is_verified).cloned().collect();
+    let everywhere = seen.spread.iter().filter_map(|(selector, spread)| {
+        let Spread::Everywhere(ttl) = spread else {
+            return None;
+        };
+        Some((selector.clone(), *ttl))
+    });
+    let annotations = domain.annotations();
     keyring::plan(
-        &keyring,
+        &Keyring::read(data),
         &Wanted {
             algorithms: &algorithms(domain),
             prefix: &prefix(domain),
             former: &former(domain),
-            verified: &verified,
+            shown: &everywhere.collect(),
+            rotate_every: rotate_every(domain),
+            rotate_now: annotations.get(ROTATE_NOW_ANNOTATION).map(String::as_str),
+            revoked: &revoked(domain),
+            retirement: retirement(seen.relay.as_deref()),
         },
         now,
     )
 }
 
-/// What is to be published: the records of all keys that can be read, in the order of their selectors,
-/// and those of the bounce domain.
+/// What is to be published: the records of all keys that can be read and of those that are revoked, in the
+/// order of their selectors, and those of the bounce domain.
 pub(super) fn wanted(
     domain: &SendingDomain,
     keyring: &Keyring,
     relay: Option<&SmtpRelay>,
 ) -> Vec<WantedRecord> {
-    let keys = keyring.keys.iter().filter_map(|(selector, stored)| {
+    let name = &domain.spec.domain;
+    let revoked = revoked(domain);
+    let keys = keyring.keys.iter();
+    let keys = keys.filter(|(selector, _)| !revoked.contains(*selector));
+    let keys = keys.filter_map(|(selector, stored)| {
         let key = stored.key.as_ref().ok()?;
-        Some(WantedRecord::dkim(selector, &domain.spec.domain, key))
+        Some(WantedRecord::dkim(selector, name, key))
     });
-    keys.chain(bounces::wanted(domain, relay)).collect()
+    let gone = revoked.iter();
+    let gone = gone.map(|selector| WantedRecord::revoked(selector, name));
+    let mut records: Vec<_> = keys.chain(gone).collect();
+    records.sort_by(|one, other| one.question.cmp(&other.question));
+    records.extend(bounces::wanted(domain, relay));
+    records
+}
+
+/// Age at which keys get successors. What the schema lets pass can be read.
+fn rotate_every(domain: &SendingDomain) -> Option<SignedDuration> {
+    let rotation = domain.spec.dkim.as_ref()?.rotation.as_ref()?;
+    duration(rotation.every.as_ref()?)
+}
+
+/// Selectors of keys that others may have.
+pub(super) fn revoked(domain: &SendingDomain) -> BTreeSet<String> {
+    let dkim = domain.spec.dkim.iter();
+    dkim.flat_map(|dkim| dkim.revoked_selectors.iter().cloned())
+        .collect()
+}
+
+/// How long after its last signature a key may still be asked for: a message may be held until it is
+/// due, then tried until it expires, and be judged some time after it arrived.
+fn retirement(relay: Option<&SmtpRelay>) -> SignedDuration {
+    let spec = relay.map(|relay| &relay.spec);
+    let retry = spec.and_then(|spec| spec.delivery.as_ref()?.retry.as_ref());
+    let expire = retry.and_then(|retry| duration(retry.expire_after.as_ref()?));
+    let hold = spec.and_then(|spec| duration(spec.limits.as_ref()?.maximum_hold.as_ref()?));
+    expire
+        .unwrap_or(EXPIRE)
+        .saturating_add(hold.unwrap_or(HOLD))
+        .saturating_add(JUDGED)
+}
+
+fn duration(text: &str) -> Option<SignedDuration> {
+    let duration: relay_config::Duration = text.parse().ok()?;
+    SignedDuration::try_from(duration.get()).ok()
 }
 
 /// The records as the status shows them.

@@ -27,7 +27,11 @@ static KEYS: LazyLock<SecretData> = LazyLock::new(|| {
         algorithms: &BTreeSet::from([DkimAlgorithm::Ed25519Sha256]),
         prefix: "mail",
         former: &BTreeSet::new(),
-        verified: &BTreeSet::new(),
+        shown: &BTreeMap::new(),
+        rotate_every: None,
+        rotate_now: None,
+        revoked: &BTreeSet::new(),
+        retirement: jiff::SignedDuration::ZERO,
     };
     let now = jiff::Timestamp::from_second(1_795_564_800).unwrap();
     let empty = SecretData::new();

@@ -15,21 +15,50 @@ fn selectors(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|selector| (*selector).to_owned()).collect()
 }
 
-/// Plans for `data` with prefix `mail` and applies the plan.
+/// What stands in spec and annotations about new keys and old ones.
+#[derive(Default)]
+struct Asked<'a> {
+    rotate_every: Option<SignedDuration>,
+    rotate_now: Option<&'a str>,
+    revoked: &'a [&'a str],
+}
+
+/// How long answers about records are remembered.
+const TTL: SignedDuration = SignedDuration::from_hours(1);
+/// How long messages may be on their way.
+const WAY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Plans for `data` and applies the plan. `shown` are selectors whose record is everywhere.
 fn step(
     data: &SecretData,
     algorithms: &[DkimAlgorithm],
     prefix: &str,
-    verified: &[&str],
+    shown: &[&str],
     day: i64,
 ) -> (Plan, SecretData) {
+    step_asked(data, algorithms, prefix, shown, at(day), &Asked::default())
+}
+
+fn step_asked(
+    data: &SecretData,
+    algorithms: &[DkimAlgorithm],
+    prefix: &str,
+    shown: &[&str],
+    now: Timestamp,
+    asked: &Asked<'_>,
+) -> (Plan, SecretData) {
+    let shown = shown.iter().map(|selector| ((*selector).to_owned(), TTL));
     let wanted = Wanted {
         algorithms: &algorithms.iter().copied().collect(),
         prefix,
         former: &BTreeSet::new(),
-        verified: &selectors(verified),
+        shown: &shown.collect(),
+        rotate_every: asked.rotate_every,
+        rotate_now: asked.rotate_now,
+        revoked: &selectors(asked.revoked),
+        retirement: WAY,
     };
-    let plan = plan(&Keyring::read(data), &wanted, at(day));
+    let plan = plan(&Keyring::read(data), &wanted, now);
     let key = |algorithm: &DkimAlgorithm| match algorithm {
         RsaSha256 => RSA.clone(),
         Ed25519Sha256 => ED25519.clone(),
@@ -38,7 +67,7 @@ fn step(
         .make
         .iter()
         .map(|(selector, algorithm)| (selector.clone(), key(algorithm)));
-    let data = apply(data, &plan, &made.collect(), at(day));
+    let data = apply(data, &plan, &made.collect(), now);
     (plan, data)
 }
 
@@ -90,7 +119,10 @@ fn a_new_prefix_signs_only_once_its_record_is_seen() {
     assert!(data.contains_key("new-r1.pem"));
     let (_, data) = step(&data, &[RsaSha256], "new", &["old-r1"], 50);
     assert_eq!(signing(&data), ["old-r1"]);
-    let (_, data) = step(&data, &[RsaSha256], "new", &["old-r1", "new-r1"], 51);
+    // Seen everywhere is not yet forgotten everywhere that it was not there.
+    let (_, data) = step(&data, &[RsaSha256], "new", &["new-r1"], 50);
+    assert_eq!(signing(&data), ["old-r1"]);
+    let (_, data) = step(&data, &[RsaSha256], "new", &["new-r1"], 51);
     assert_eq!(signing(&data), ["new-r1"]);
     // An outage of DNS does not turn back.
     let (_, data) = step(&data, &[RsaSha256], "new", &[], 52);
@@ -99,16 +131,20 @@ fn a_new_prefix_signs_only_once_its_record_is_seen() {
     assert!(data.contains_key("old-r1.pem"));
     let (_, data) = step(&data, &[RsaSha256], "new", &[], 58);
     let entries: Vec<_> = data.keys().map(String::as_str).collect();
-    assert_eq!(entries, ["active", "new-r1.created", "new-r1.pem"]);
+    let left = ["active", "new-r1.created", "new-r1.pem", "new-r1.seen"];
+    assert_eq!(entries, left);
 }
 
 #[test]
 fn going_back_to_the_old_prefix_takes_the_old_key_again() {
     let (_, data) = step(&SecretData::new(), &[RsaSha256], "old", &[], 0);
     let (_, data) = step(&data, &[RsaSha256], "new", &["old-r1", "new-r1"], 1);
-    let (_, data) = step(&data, &[RsaSha256], "new", &["old-r1", "new-r1"], 2);
+    let (_, data) = step(&data, &[RsaSha256], "new", &["new-r1"], 2);
+    let (_, data) = step(&data, &[RsaSha256], "new", &["new-r1"], 3);
     assert_eq!(signing(&data), ["new-r1"]);
-    let (plan, data) = step(&data, &[RsaSha256], "old", &["old-r1", "new-r1"], 3);
+    let (_, data) = step(&data, &[RsaSha256], "old", &["old-r1"], 3);
+    assert_eq!(signing(&data), ["new-r1"]);
+    let (plan, data) = step(&data, &[RsaSha256], "old", &["old-r1"], 4);
     assert!(plan.make.is_empty());
     assert_eq!(plan.recall, selectors(&["old-r1"]));
     assert_eq!(signing(&data), ["old-r1"]);
@@ -131,7 +167,11 @@ fn a_lost_secret_gets_selectors_that_no_former_key_had() {
         algorithms: &BTreeSet::from([RsaSha256]),
         prefix: "mail",
         former: &selectors(&["mail-r1", "mail-e7", "other-r9", "mail-rx", "mail-r"]),
-        verified: &BTreeSet::new(),
+        shown: &BTreeMap::new(),
+        rotate_every: None,
+        rotate_now: None,
+        revoked: &BTreeSet::new(),
+        retirement: WAY,
     };
     let plan = plan(&Keyring::read(&SecretData::new()), &wanted, at(0));
     assert_eq!(
@@ -213,4 +253,123 @@ fn a_selector_tells_the_algorithm() {
     ] {
         assert_eq!(algorithm_of(selector), expected, "{selector}");
     }
+}
+
+/// Keys that were made on day 0, with prefix `mail`.
+fn rotating(days: i64) -> (Asked<'static>, SecretData) {
+    let asked = Asked {
+        rotate_every: Some(SignedDuration::from_hours(24 * days)),
+        ..Asked::default()
+    };
+    let (_, data) = step_asked(&SecretData::new(), BOTH, "mail", &[], at(0), &asked);
+    (asked, data)
+}
+
+#[test]
+fn keys_of_an_age_get_successors_that_sign_once_their_records_have_spread() {
+    let (asked, data) = rotating(90);
+    let go =
+        |data: &SecretData, shown: &[&str], now| step_asked(data, BOTH, "mail", shown, now, &asked);
+    let (plan, data) = go(&data, &[], at(89));
+    assert_eq!(plan.make, BTreeMap::new());
+    let (plan, data) = go(&data, &[], at(90));
+    let made = [
+        ("mail-e2".to_owned(), Ed25519Sha256),
+        ("mail-r2".to_owned(), RsaSha256),
+    ];
+    assert_eq!(plan.make, made.into());
+    assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
+    // Nobody publishes for a year: nothing new is made, and nothing breaks.
+    let (plan, data) = go(&data, &[], at(455));
+    assert_eq!(plan.make, BTreeMap::new());
+    assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
+    // One of the two is published everywhere; then a server loses it, and the wait begins anew.
+    let (_, data) = go(&data, &["mail-r2"], at(456));
+    let (plan, data) = go(&data, &[], at(457));
+    assert_eq!(plan.unseen, selectors(&["mail-r2"]));
+    let (_, data) = go(&data, &["mail-r2"], at(458));
+    let soon = at(458)
+        .checked_add(TTL - SignedDuration::from_secs(1))
+        .unwrap();
+    let (_, data) = go(&data, &["mail-r2"], soon);
+    assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
+    let then = at(458).checked_add(TTL).unwrap();
+    let (plan, data) = go(&data, &["mail-r2"], then);
+    assert_eq!(
+        signing(&data),
+        ["mail-e1", "mail-r2"],
+        "each algorithm in its own time"
+    );
+    assert_eq!(plan.retire, selectors(&["mail-r1"]));
+    // What the old key signed may still be on its way.
+    let (_, data) = go(
+        &data,
+        &[],
+        then.checked_add(WAY - SignedDuration::from_secs(1))
+            .unwrap(),
+    );
+    assert!(data.contains_key("mail-r1.pem"));
+    let (_, data) = go(&data, &[], then.checked_add(WAY).unwrap());
+    assert!(!data.contains_key("mail-r1.pem"));
+}
+
+#[test]
+fn an_annotation_asks_for_new_keys_once_for_each_value() {
+    let (_, data) = step(&SecretData::new(), &[RsaSha256], "mail", &[], 0);
+    let go = |data: &SecretData, value, shown: &[&str], day| {
+        let asked = Asked {
+            rotate_now: Some(value),
+            ..Asked::default()
+        };
+        step_asked(data, &[RsaSha256], "mail", shown, at(day), &asked)
+    };
+    let (plan, data) = go(&data, "a", &[], 1);
+    assert!(plan.make.contains_key("mail-r2"));
+    let (plan, data) = go(&data, "a", &["mail-r2"], 2);
+    assert_eq!(plan.make, BTreeMap::new());
+    // While a successor waits, another one would only make the wait longer.
+    let (plan, data) = go(&data, "b", &["mail-r2"], 3);
+    assert_eq!(plan.make, BTreeMap::new());
+    assert_eq!(signing(&data), ["mail-r2"]);
+    let (plan, data) = go(&data, "b", &[], 4);
+    assert_eq!(plan.make, BTreeMap::new());
+    let (plan, _) = go(&data, "c", &[], 5);
+    assert!(plan.make.contains_key("mail-r3"));
+}
+
+#[test]
+fn a_revoked_key_is_destroyed_and_replaced_at_once_and_its_selector_stays_taken() {
+    let (_, data) = step(&SecretData::new(), BOTH, "mail", &[], 0);
+    let asked = Asked {
+        revoked: &["mail-r1", "mail-r7", "strange"],
+        ..Asked::default()
+    };
+    let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(1), &asked);
+    assert_eq!(plan.revoke, selectors(&["mail-r1"]));
+    assert_eq!(signing(&data), ["mail-e1", "mail-r2"]);
+    assert!(!data.contains_key("mail-r1.pem"));
+    let (plan, again) = step_asked(&data, BOTH, "mail", &[], at(2), &asked);
+    assert_eq!((plan.make, plan.revoke), Default::default());
+    assert_eq!(again, data);
+    // No longer named, it is still not used again.
+    let (plan, data) = step(&data, BOTH, "mail", &[], 3);
+    assert_eq!(plan.make, BTreeMap::new());
+    let mut lost = data.clone();
+    lost.remove("mail-r2.pem");
+    lost.remove("mail-r2.created");
+    let (plan, _) = step(&lost, BOTH, "mail", &[], 4);
+    assert!(plan.make.contains_key("mail-r2"));
+}
+
+#[test]
+fn a_successor_that_is_revoked_gets_another_one_and_the_old_key_signs_on() {
+    let (asked, data) = rotating(90);
+    let (_, data) = step_asked(&data, BOTH, "mail", &[], at(90), &asked);
+    let asked = Asked {
+        revoked: &["mail-r2"],
+        ..asked
+    };
+    let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(91), &asked);
+    assert!(plan.make.contains_key("mail-r3"));
+    assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
 }

@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
+use operator_api::conditions::DNS_VERIFIED;
+
 use crate::domain::dns::Check;
 use crate::domain::keys;
 use crate::domain::records::{Kind, Question};
@@ -21,6 +23,7 @@ fn seen() -> Seen {
         secret: None,
         terminating: false,
         check: Check::default(),
+        spread: BTreeMap::new(),
     }
 }
 
@@ -35,6 +38,7 @@ fn applied() -> Applied {
     Applied {
         data: Some(keyring::apply(&BTreeMap::new(), &plan, &made, now())),
         made: Vec::new(),
+        switched: Vec::new(),
     }
 }
 
@@ -107,6 +111,7 @@ fn ready_follows_the_first_condition_that_does_not_hold() {
     let nothing = || Applied {
         data: None,
         made: Vec::new(),
+        switched: Vec::new(),
     };
     let refused = |reason| Judged {
         accepted: Err(Violation::new(reason, "x")),
@@ -336,4 +341,117 @@ fn a_retired_key_need_not_be_in_dns() {
             ("old-e1", KeyState::Retiring)
         ]
     );
+}
+
+/// A domain with a key that signs and a successor, `mail-e2`.
+fn with_successor() -> Applied {
+    let plan = keyring::Plan {
+        active: ["mail-e1".to_owned()].into(),
+        ..keyring::Plan::default()
+    };
+    let key = keys::parse(KEY.as_bytes()).unwrap();
+    let made = ["mail-e1", "mail-e2"].map(|selector| (selector.to_owned(), key.clone()));
+    Applied {
+        data: Some(keyring::apply(&BTreeMap::new(), &plan, &made.into(), now())),
+        made: Vec::new(),
+        switched: Vec::new(),
+    }
+}
+
+#[test]
+fn a_successor_without_its_record_harms_nothing_and_is_told() {
+    let domain = domain("shop", "web", 5, "shop.example");
+    let told = |seen: &Seen| {
+        let (_, verdicts) = build(&domain, seen, &judged(), &with_successor(), true, now());
+        let dns = verdicts
+            .iter()
+            .find(|one| one.kind == DNS_VERIFIED)
+            .unwrap();
+        let ready = verdicts.last().unwrap();
+        (dns.status, dns.reason, dns.message.clone(), ready.status)
+    };
+    let mut seen = Seen {
+        check: published(),
+        ..seen()
+    };
+    let next = txt("mail-e2._domainkey.shop.example");
+    seen.check.answers.insert(next.clone(), Answer::None);
+    let (status, reason, message, ready) = told(&seen);
+    assert_eq!(
+        (status, reason, ready),
+        (Some(true), "RotationPending", Some(true))
+    );
+    assert!(
+        message.starts_with("publish TXT mail-e2._domainkey.shop.example with"),
+        "{message}"
+    );
+    let value = records::value(&keys::parse(KEY.as_bytes()).unwrap());
+    seen.check
+        .answers
+        .insert(next, Answer::Records(vec![value]));
+    seen.spread = [("mail-e2".to_owned(), Spread::NotAt("ns1.example".into()))].into();
+    assert!(
+        told(&seen).2.contains("name server ns1.example"),
+        "{}",
+        told(&seen).2
+    );
+    seen.spread = [(
+        "mail-e2".to_owned(),
+        Spread::Everywhere(jiff::SignedDuration::ZERO),
+    )]
+    .into();
+    assert!(
+        told(&seen).2.contains("full time to live"),
+        "{}",
+        told(&seen).2
+    );
+    // What is in use goes first.
+    seen.check
+        .answers
+        .insert(txt("mail-e1._domainkey.shop.example"), Answer::None);
+    assert_eq!(told(&seen).1, "RecordsMissing");
+}
+
+#[test]
+fn a_revoked_key_is_shown_with_the_record_that_revokes_it() {
+    let mut domain = domain("shop", "web", 5, "shop.example");
+    let (status, _) = build(&domain, &seen(), &judged(), &with_successor(), true, now());
+    domain.status = Some(status);
+    let dkim = serde_json::json!({"revokedSelectors": ["mail-e2"]});
+    domain.spec.dkim = serde_json::from_value(dkim).unwrap();
+    let mut seen = Seen {
+        check: published(),
+        ..seen()
+    };
+    let key = records::value(&keys::parse(KEY.as_bytes()).unwrap());
+    let name = txt("mail-e2._domainkey.shop.example");
+    for (answer, reason) in [
+        (Answer::Records(vec![key]), "RecordsMismatch"),
+        (Answer::None, "RecordsMissing"),
+        (
+            Answer::Records(vec!["v=DKIM1; p=".into()]),
+            "RecordsVerified",
+        ),
+    ] {
+        seen.check.answers.insert(name.clone(), answer);
+        let (status, verdicts) = build(&domain, &seen, &judged(), &applied(), true, now());
+        let dns = verdicts
+            .iter()
+            .find(|one| one.kind == DNS_VERIFIED)
+            .unwrap();
+        assert_eq!(dns.reason, reason);
+        let states = status
+            .keys
+            .iter()
+            .map(|key| (key.selector.as_str(), key.state));
+        let states: Vec<_> = states.collect();
+        assert_eq!(
+            states,
+            [
+                ("mail-e1", KeyState::Active),
+                ("mail-e2", KeyState::Revoked)
+            ]
+        );
+        assert_eq!(status.dns_records[1].value, "v=DKIM1; p=");
+    }
 }

@@ -9,7 +9,6 @@ use super::*;
 use crate::domain::dns::Check;
 use crate::domain::keyring::apply;
 use crate::domain::keys;
-use crate::domain::records::{Answer, Kind, Question};
 use crate::labels;
 use crate::render::fixtures::{domain, namespaces, open, relay};
 
@@ -31,6 +30,7 @@ fn seen(relay: Option<SmtpRelay>) -> Seen {
         secret: None,
         terminating: false,
         check: Check::default(),
+        spread: BTreeMap::new(),
     }
 }
 
@@ -153,33 +153,73 @@ fn a_new_prefix_takes_over_when_dns_shows_its_record() {
     let pending = run(&domain, &seen, now()).keys.unwrap();
     assert!(pending.make.contains_key("mail-e1"));
     assert!(!pending.active.contains("mail-e1"));
-    // The key is there, DNS first does not know it, then does.
+    // The key is there, and its record is not everywhere, then is, and then has been for long enough.
     let made = pending
         .make
         .iter()
         .map(|(selector, algorithm)| (selector.clone(), keys::generate(*algorithm).unwrap()));
-    let data = apply(
+    let mut data = apply(
         &seen.keys(&domain).unwrap(),
         &pending,
         &made.collect(),
         now(),
     );
-    let secret = seen.secret.as_mut().unwrap();
-    secret.data = Some(
-        data.iter()
-            .map(|(entry, content)| (entry.clone(), ByteString(content.clone())))
-            .collect(),
-    );
-    let question = Question {
-        name: "mail-e1._domainkey.shop.example".to_owned(),
-        kind: Kind::Txt,
-    };
-    let value = records::value(Keyring::read(&data).keys["mail-e1"].key.as_ref().unwrap());
-    for (answer, signs) in [(Answer::None, false), (Answer::Records(vec![value]), true)] {
-        seen.check.answers = BTreeMap::from([(question.clone(), answer)]);
-        let plan = run(&domain, &seen, now()).keys.unwrap();
-        assert_eq!(plan.active.contains("mail-e1"), signs);
+    let hour = SignedDuration::from_hours(1);
+    let later = |hours| now().checked_add(hour * hours).unwrap();
+    let rows = [
+        (Spread::NotAt("one.dns.example".into()), 0, false),
+        (Spread::Everywhere(hour), 1, false),
+        (Spread::Everywhere(hour), 2, true),
+    ];
+    for (spread, hours, signs) in rows {
+        let entries = data.iter();
+        let entries = entries.map(|(entry, content)| (entry.clone(), ByteString(content.clone())));
+        seen.secret.as_mut().unwrap().data = Some(entries.collect());
+        seen.spread = BTreeMap::from([("mail-e1".to_owned(), spread)]);
+        let plan = run(&domain, &seen, later(hours)).keys.unwrap();
+        assert_eq!(plan.active.contains("mail-e1"), signs, "{hours}");
+        data = apply(&data, &plan, &BTreeMap::new(), later(hours));
     }
+}
+
+#[test]
+fn keys_outlive_the_longest_way_of_a_message() {
+    let spec = |retry: serde_json::Value, limits: serde_json::Value| {
+        let mut spec = open();
+        spec["delivery"] = retry;
+        spec["limits"] = limits;
+        retirement(Some(&relay(spec)))
+    };
+    let days = |days: i64| SignedDuration::from_hours(24 * days);
+    assert_eq!(retirement(None), days(5 + 7 + 2));
+    assert_eq!(spec(json!({}), json!({})), days(5 + 7 + 2));
+    let retry = json!({"retry": {"expireAfter": "240h"}});
+    assert_eq!(
+        spec(retry, json!({"maximumHold": "2160h"})),
+        days(10 + 90 + 2)
+    );
+}
+
+#[test]
+fn the_annotation_and_the_age_ask_for_successors() {
+    let mut domain = shop();
+    let mut seen = seen(Some(relay(open())));
+    seen.secret = Some(first_secret(&domain, &seen));
+    let makes = |domain: &SendingDomain, days: i64| {
+        let later = now().checked_add(SignedDuration::from_hours(24 * days));
+        let plan = run(domain, &seen, later.unwrap()).keys.unwrap();
+        !plan.make.is_empty()
+    };
+    assert!(!makes(&domain, 10_000), "never by default");
+    let dkim = domain.spec.dkim.as_mut().unwrap();
+    dkim.rotation = serde_json::from_value(json!({"every": "4320h"})).unwrap();
+    assert!(!makes(&domain, 179) && makes(&domain, 180));
+    let asked = (
+        ROTATE_NOW_ANNOTATION.to_owned(),
+        "leak of 27 November".to_owned(),
+    );
+    domain.metadata.annotations = Some([asked].into());
+    assert!(makes(&domain, 0));
 }
 
 #[test]
