@@ -5,13 +5,17 @@
 //! that its aliases lead to. Others beside them are dropped. An answer that has nothing but others is
 //! none: taken for "there are no such records", it would bounce mail. The same goes for aliases that
 //! lead on and on.
+//!
+//! What proves answers (DS and DNSKEY) is kept for a short while: hickory asks for all of it anew with each
+//! answer that it validates. It is validated again each time it is used.
 
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use hickory_resolver::config::ConnectionConfig;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -19,11 +23,17 @@ use hickory_resolver::net::xfer::{DnsExchange, DnsHandle};
 use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{ConnectionProvider, PoolContext};
+use moka::sync::Cache;
 
 /// Aliases of one name that are followed.
 pub(super) const ALIASES: usize = 16;
 /// Said of aliases beyond that.
 pub(super) const ENDLESS: &str = "its aliases (CNAME) lead round or too far";
+
+/// Answers about keys that are kept.
+const KEYS: u64 = 2_000;
+/// For how long at most: a forged one fails what it should prove, and so for no longer.
+const KEY_TIME: Duration = Duration::from_mins(1);
 
 /// Told whenever a name server has answered, by records or by a denial.
 pub(in crate::delivery) type Heard = Arc<dyn Fn() + Send + Sync>;
@@ -33,13 +43,18 @@ pub(in crate::delivery) type Heard = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct Checking {
     runtime: TokioRuntimeProvider,
     heard: Heard,
+    keys: Keys,
 }
+
+/// What was answered about keys, and until when that holds.
+type Keys = Cache<Query, (DnsResponse, Instant)>;
 
 impl Checking {
     pub(super) fn new(heard: Heard) -> Self {
         Self {
             runtime: TokioRuntimeProvider::default(),
             heard,
+            keys: Cache::new(KEYS),
         }
     }
 }
@@ -56,11 +71,12 @@ impl ConnectionProvider for Checking {
         cx: &PoolContext,
     ) -> Result<Self::FutureConn, NetError> {
         let opening = self.runtime.new_connection(ip, config, cx)?;
-        let heard = self.heard.clone();
+        let (heard, keys) = (self.heard.clone(), self.keys.clone());
         Ok(Box::pin(async move {
             Ok(Checked {
                 connection: opening.await?,
                 heard,
+                keys,
             })
         }))
     }
@@ -75,6 +91,7 @@ impl ConnectionProvider for Checking {
 pub(super) struct Checked {
     connection: DnsExchange<TokioRuntimeProvider>,
     heard: Heard,
+    keys: Keys,
 }
 
 impl DnsHandle for Checked {
@@ -83,7 +100,12 @@ impl DnsHandle for Checked {
 
     fn send(&self, request: DnsRequest) -> Self::Response {
         let asked = request.queries.first().cloned();
-        let heard = self.heard.clone();
+        if let Some((known, until)) = asked.as_ref().and_then(|asked| self.keys.get(asked))
+            && Instant::now() < until
+        {
+            return Box::pin(stream::once(std::future::ready(Ok(known))));
+        }
+        let (heard, keys) = (self.heard.clone(), self.keys.clone());
         Box::pin(self.connection.send(request).map(move |response| {
             let mut response = response?;
             if let Some(asked) = &asked {
@@ -94,10 +116,27 @@ impl DnsHandle for Checked {
                 ResponseCode::NoError | ResponseCode::NXDomain
             ) {
                 heard();
+                if let Some(asked) = asked.as_ref().filter(|asked| is_of_keys(asked))
+                    && !response.truncation
+                {
+                    let until = Instant::now() + lifetime(&response);
+                    keys.insert(asked.clone(), (response.clone(), until));
+                }
             }
             Ok(response)
         }))
     }
+}
+
+fn is_of_keys(asked: &Query) -> bool {
+    matches!(asked.query_type(), RecordType::DS | RecordType::DNSKEY)
+}
+
+/// How long an answer, or a denial, may be kept.
+fn lifetime(response: &DnsResponse) -> Duration {
+    let records = response.answers.iter().chain(&response.authorities);
+    let least = records.map(|record| record.ttl).min().unwrap_or_default();
+    Duration::from_secs(least.into()).min(KEY_TIME)
 }
 
 /// Takes out of the answer what is about something else; an error if nothing is left.

@@ -252,6 +252,7 @@ async fn a_domain_that_wants_no_suppression_has_none() {
         assert_eq!(reply[..3], *"250", "{reply}");
         assert_eq!(entry(&relay), None);
     }
+    assert_eq!(relay.context.suppressions.len(), 0);
 }
 
 #[tokio::test]

@@ -193,3 +193,16 @@ async fn trust_anchors_that_are_none_are_named() {
     let error = check_anchors(&["nonsense".into()]).unwrap_err();
     assert!(error.contains("dns.trustAnchors[0]: "), "{error}");
 }
+
+#[tokio::test]
+async fn what_proves_answers_is_asked_for_once() {
+    let (resolver, server) = resolver(Dnssec::Validate).await;
+    assert!(resolver.proves_exchangers("a.test").await.unwrap());
+    // The answer, and the key of the zone.
+    let before = server.queries();
+    for name in ["mx.test", "bare.test"] {
+        resolver.addresses(name).await.unwrap();
+    }
+    // Two addresses of each.
+    assert_eq!(server.queries() - before, 4, "{before} before");
+}
