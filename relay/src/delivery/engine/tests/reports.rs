@@ -21,7 +21,7 @@ const REPORTS: &str = "reports: {tls: {from: tls@from.example, organization: The
 const OK: &str = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
 
 /// `a.test` has an MTA-STS policy, `b.test` TLSA records that fit; both want reports. Where the reports
-/// go, TLS is broken and TLSA records forbid it.
+/// go, TLS is broken and TLSA records forbid it; a report of that would be wanted, too.
 fn names<'a>(own: &'a Own, wrong: &'a str, rua: &'a str) -> Vec<(&'a str, &'a str, &'a str)> {
     vec![
         ("a.test", "MX", "10 mx.test"),
@@ -34,6 +34,7 @@ fn names<'a>(own: &'a Own, wrong: &'a str, rua: &'a str) -> Vec<(&'a str, &'a st
         ("_smtp._tls.a.test", "TXT", rua),
         ("_smtp._tls.b.test", "TXT", rua),
         ("reports.test", "MX", "10 broken-tls.test"),
+        ("_smtp._tls.reports.test", "TXT", rua),
         ("broken-tls.test", "A", "127.0.0.3"),
         ("_PORT._tcp.broken-tls.test", "TLSA", wrong),
     ]
@@ -81,14 +82,14 @@ async fn l13_reports_arrive_once_whatever_tls_is_like_on_their_way_and_nothing_r
     world.report(LATE).await;
     let reports = world.second.received(2).await;
     world.relay.queued(0).await;
+    // Of the way of the reports nothing was counted, and of what was reported nothing is left.
+    assert_eq!(world.relay.context.tls_reports.len(), 0);
     for _ in 0..3 {
         world.report(LATE * 2).await;
     }
     assert_eq!(world.relay.context.queue.status().0, 0);
     assert_eq!(world.second.messages().len(), 2);
     assert_eq!(world.second.encrypted(), [false, false]);
-    // Of the way of the reports nothing was counted, and of what was reported nothing is left.
-    assert_eq!(world.relay.context.tls_reports.len(), 0);
 
     let mut parsed: Vec<TlsReport> = Vec::new();
     for report in &reports {
