@@ -73,6 +73,7 @@ async fn look(context: &SharedContext) -> bool {
         }
     }
     let mut settled = true;
+    let was_in_doubt = !tied.offered.is_empty();
     for (shard, ids) in tied.offered {
         for ids in ids.chunks(IDS) {
             if let Err(error) = give::settle_doubts(context, shard, ids).await {
@@ -86,6 +87,11 @@ async fn look(context: &SharedContext) -> bool {
     if !place.is_leaving() || place.count == 0 {
         *context.hand_over.status.lock() = None;
         return settled;
+    }
+    // What was taken back just now gets time to be delivered from here: whatever was in the way may be
+    // so again.
+    if was_in_doubt {
+        return false;
     }
     let error = give::everything(context, place.count).await;
     let mut status = context.hand_over.status.lock();

@@ -45,9 +45,12 @@ const LONGEST_EXPLANATION: usize = 512;
 /// Why a shard did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SiblingError {
-    /// This relay runs alone, or has no such shard.
+    /// There is no such shard, any more or at all.
     #[error("siblings.hosts: there is no shard {0}")]
     NoSuchShard(u32),
+    /// The configuration says nothing of shards, or has no certificate for them.
+    #[error("siblings: is not set, so that shard {0} cannot be asked")]
+    Alone(u32),
     /// No connection, or it broke: nobody knows whether the other side did what was asked.
     #[error("shard {shard} ({host}) cannot be reached: {fault}")]
     Unreachable {
@@ -157,7 +160,7 @@ impl Channel {
         let snapshot = context.snapshot.load_full();
         let siblings = snapshot.config.siblings.as_ref();
         let (Some(siblings), Some(tls)) = (siblings, &snapshot.sibling_tls) else {
-            return Err(SiblingError::NoSuchShard(shard));
+            return Err(SiblingError::Alone(shard));
         };
         let host = siblings
             .host(shard)

@@ -3,8 +3,9 @@
 //!
 //! Every shard counts. Shard 0 reports for all, since it is the one that a relay always has; the others
 //! hand their counts to it within seconds, and keep them while it is away. That a report's sending
-//! begins is written down before it begins, so that no domain gets two of them for one day, whatever
-//! crashes when: a report that a crash falls into is lost, which is better.
+//! begins is written down before it begins, so that no domain is mailed two of them for one day, whatever
+//! crashes when: a report that a crash falls into is lost, which is better. A place that takes reports
+//! over HTTPS may get one again after a crash, under the same id.
 
 mod document;
 mod ledger;
@@ -127,7 +128,10 @@ impl TlsReports {
             return Ok(None);
         }
         store.add_batch(&batch)?;
-        Ok(self.state.lock().take_in(batch))
+        let mut state = self.state.lock();
+        // The journal is written anew in time.
+        state.changed = true;
+        Ok(state.take_in(batch))
     }
 
     /// What is to be handed to shard 0, if there is anything; the same until [`Self::handed_in`].
@@ -162,7 +166,7 @@ impl TlsReports {
         Some((policies, progress.begun.then_some(progress.open)))
     }
 
-    /// Its sending begins, to these places over HTTPS among others; durable when it returns.
+    /// Its sending has begun, and these places over HTTPS have not taken it; durable when it returns.
     pub(crate) fn begin(&self, day: Day, domain: &str, open: Vec<String>) -> io::Result<()> {
         let mut store = self.store.lock();
         let mut state = self.state.lock();
@@ -178,18 +182,6 @@ impl TlsReports {
         }
         state.ledger.set(day, domain, progress);
         Ok(())
-    }
-
-    /// These places have not taken it.
-    pub(crate) fn left(&self, day: Day, domain: &str, open: Vec<String>) {
-        let mut state = self.state.lock();
-        let mut progress = state.ledger.get(day, domain);
-        progress.open = open;
-        if progress.is_done() {
-            state.results.forget(day, domain);
-        }
-        state.ledger.set(day, domain, progress);
-        state.changed = true;
     }
 
     /// A try failed; whether there will be another.

@@ -145,18 +145,30 @@ async fn spread(
     keyring: &Keyring,
     check: &Check,
 ) -> BTreeMap<String, Spread> {
-    let mut found = BTreeMap::new();
-    for (selector, stored) in keyring.keys.iter().filter(|(_, stored)| !stored.active) {
-        let Ok(key) = &stored.key else { continue };
+    let waiting = keyring.keys.iter();
+    let waiting = waiting.filter(|(_, stored)| !stored.active && stored.retired.is_none());
+    let looked = waiting.filter_map(|(selector, stored)| {
+        let key = stored.key.as_ref().ok()?;
         let wanted = WantedRecord::dkim(selector, &domain.spec.domain, key);
-        let fits = |answer: &Answer| records::is_verified(answer, &wanted);
-        // Where the resolver sees none, there is no need to ask everywhere.
-        if check.answers.get(&wanted.question).is_some_and(fits) {
-            let name = &wanted.question.name;
-            found.insert(selector.clone(), context.dns.spread(name, fits).await);
-        }
-    }
-    found
+        let answer = check.answers.get(&wanted.question);
+        Some(async move {
+            let fits = |answer: &Answer| records::is_verified(answer, &wanted);
+            let spread = match answer {
+                None | Some(Answer::Failed(_)) => Some(Spread::Unknown),
+                Some(answer) if fits(answer) => {
+                    Some(context.dns.spread(&wanted.question.name, fits).await)
+                }
+                // Where the resolver sees none, there is no need to ask everywhere.
+                Some(_) => None,
+            };
+            Some((selector.clone(), spread?))
+        })
+    });
+    futures_util::future::join_all(looked)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// How long the records have not been as they should be.

@@ -53,6 +53,8 @@ pub struct Dns {
     checks: Mutex<HashMap<(String, String), Check>>,
     /// Port of authoritative servers.
     authority_port: u16,
+    /// Where records were seen, and when that was.
+    spreads: Mutex<HashMap<String, (Spread, Instant)>>,
 }
 
 /// What was seen of a domain's records.
@@ -80,6 +82,7 @@ impl Dns {
             resolver: builder.with_tls_config(client_config()?).build()?,
             checks: Mutex::default(),
             authority_port: 53,
+            spreads: Mutex::default(),
         })
     }
 

@@ -45,6 +45,8 @@ pub struct Keyring {
     pub spent: BTreeSet<String>,
     /// Value of the annotation that last asked for new keys.
     pub rotated: Option<String>,
+    /// There are so many keys that none gets a successor.
+    pub crowded: bool,
 }
 
 /// One key of a Secret.
@@ -80,7 +82,14 @@ impl Keyring {
         let entries = data
             .iter()
             .filter_map(|(entry, pem)| Some((entry.strip_suffix(PEM)?, pem)));
-        let keys = entries.take(MOST_KEYS).map(|(selector, pem)| {
+        let mut entries: Vec<_> = entries.collect();
+        let crowded = entries.len() >= MOST_KEYS;
+        // Should there be too many, those are read that matter most.
+        entries.sort_by_key(|(selector, _)| {
+            let retired = data.contains_key(&format!("{selector}{RETIRED}"));
+            (!active.contains(selector), retired)
+        });
+        let keys = entries.into_iter().take(MOST_KEYS).map(|(selector, pem)| {
             let key = StoredKey {
                 key: keys::parse(pem),
                 active: active.contains(selector),
@@ -101,6 +110,7 @@ impl Keyring {
             keys,
             spent,
             rotated,
+            crowded,
         }
     }
 
@@ -128,6 +138,8 @@ pub struct Wanted<'a> {
     /// Keys that do not sign yet, and whose record every authoritative server shows, with the time to
     /// live that it has there.
     pub shown: &'a BTreeMap<String, SignedDuration>,
+    /// Keys of which nobody knows at the moment whether their record is shown.
+    pub unknown: &'a BTreeSet<String>,
     /// Age at which a key gets a successor; `None` is never.
     pub rotate_every: Option<SignedDuration>,
     /// Asks for new keys once for each value.
@@ -205,7 +217,9 @@ fn plan_algorithm(
         .collect();
     let chosen = wanted.algorithms.contains(&algorithm).then(|| {
         let newest = choose(&keys, wanted, algorithm);
-        let newest = newest.filter(|newest| !is_due(keys[newest.as_str()], plan, wanted, now));
+        let may_rotate = !keyring.crowded;
+        let newest = newest
+            .filter(|newest| !(may_rotate && is_due(keys[newest.as_str()], plan, wanted, now)));
         newest.unwrap_or_else(|| {
             let selector = next_selector(keyring, wanted, algorithm);
             plan.make.insert(selector.clone(), algorithm);
@@ -223,12 +237,12 @@ fn plan_algorithm(
         // Whatever signs goes on until the chosen key's record has spread.
         Some(_) => signs.clone(),
     };
-    for selector in &active {
+    for selector in active.iter().copied().chain(chosen.as_deref()) {
         if keys
             .get(selector)
             .is_some_and(|stored| stored.retired.is_some())
         {
-            plan.recall.insert((*selector).to_owned());
+            plan.recall.insert(selector.to_owned());
         }
     }
     for (selector, stored) in keys {
@@ -272,6 +286,8 @@ fn is_everywhere(
             false
         }
         (Some(ttl), Some(seen)) => now.duration_since(seen) >= *ttl,
+        // A lookup that failed says nothing.
+        (None, Some(_)) if wanted.unknown.contains(selector) => false,
         (None, Some(_)) => {
             plan.unseen.insert(selector.to_owned());
             false
@@ -295,7 +311,7 @@ fn choose(
 
 /// `<prefix>-r<n>` or `<prefix>-e<n>`, with the first number that was never used.
 fn next_selector(keyring: &Keyring, wanted: &Wanted<'_>, algorithm: DkimAlgorithm) -> String {
-    let last = [wanted.former, &keyring.spent]
+    let last = [wanted.former, &keyring.spent, wanted.revoked]
         .into_iter()
         .flatten()
         .chain(keyring.keys.keys())
@@ -346,6 +362,7 @@ pub fn apply(
         data.remove(&format!("{selector}{RETIRED}"));
     }
     for selector in &plan.retire {
+        data.remove(&format!("{selector}{SEEN}"));
         data.insert(format!("{selector}{RETIRED}"), seconds(now));
     }
     for selector in &plan.seen {

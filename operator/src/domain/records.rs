@@ -213,7 +213,7 @@ pub(super) fn waiting<'a>(
         .collect();
     let not_at = spread.into_iter().find_map(|spread| match spread {
         Spread::NotAt(server) => Some(server),
-        Spread::Everywhere(_) => None,
+        Spread::Everywhere(_) | Spread::Unknown => None,
     });
     let message = match (unpublished.is_empty(), not_at) {
         (false, _) => format!(

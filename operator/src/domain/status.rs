@@ -92,7 +92,8 @@ fn takes_over(seen: &Seen, applied: &Applied, now: Timestamp) -> Option<Duration
         };
         let until = stored.seen?.checked_add(*ttl).ok()?;
         let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-        (!stored.active).then(|| wait.max(SHORTEST))
+        let waits = !stored.active && stored.retired.is_none();
+        waits.then(|| wait.max(SHORTEST))
     });
     waits.min()
 }

@@ -114,6 +114,8 @@ fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) 
         };
         Some((selector.clone(), *ttl))
     });
+    let unknown = seen.spread.iter();
+    let unknown = unknown.filter(|(_, spread)| **spread == Spread::Unknown);
     let annotations = domain.annotations();
     keyring::plan(
         &Keyring::read(data),
@@ -122,6 +124,7 @@ fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) 
             prefix: &prefix(domain),
             former: &former(domain),
             shown: &everywhere.collect(),
+            unknown: &unknown.map(|(selector, _)| selector.clone()).collect(),
             rotate_every: rotate_every(domain),
             rotate_now: annotations.get(ROTATE_NOW_ANNOTATION).map(String::as_str),
             revoked: &revoked(domain),

@@ -77,6 +77,16 @@ pub(super) fn step(shard: &Shard, storage: Storage, now: Timestamp) -> Step {
     }
 }
 
+/// Whether a shard that runs knows that it is to go: until then it may take the mail of another one that
+/// goes, too. `staying`: how many shards stay; without any nothing is handed over.
+pub(super) fn knows(shard: &Shard, staying: i32) -> bool {
+    match &shard.report {
+        Some(Ok(report)) => staying == 0 || report.hand_over.is_some(),
+        // One that does not run takes nothing.
+        _ => true,
+    }
+}
+
 /// What becomes of the mail of a shard that still has some.
 fn waiting(report: &RelayStatus) -> String {
     let messages = report.queue.messages;
@@ -189,6 +199,25 @@ mod tests {
         assert_eq!(persistent(&orphan), Step::Revive);
         let never_ran = shard(deployment(), None, None, None);
         assert_eq!(persistent(&never_ran), Step::Remove);
+    }
+
+    #[test]
+    fn an_empty_shard_stays_until_it_knows_that_it_is_to_go() {
+        let shard = |report| Shard {
+            index: 2,
+            deployment: None,
+            claim: None,
+            pod: None,
+            report,
+        };
+        let told = report(0).map(|report| RelayStatus {
+            hand_over: Some(HandOverStatus { error: None }),
+            ..report
+        });
+        assert!(!knows(&shard(Some(report(0))), 1));
+        assert!(knows(&shard(Some(told)), 1));
+        assert!(knows(&shard(Some(report(0))), 0));
+        assert!(knows(&shard(None), 1));
     }
 
     #[test]

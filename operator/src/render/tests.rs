@@ -28,6 +28,7 @@ static KEYS: LazyLock<SecretData> = LazyLock::new(|| {
         prefix: "mail",
         former: &BTreeSet::new(),
         shown: &BTreeMap::new(),
+        unknown: &BTreeSet::new(),
         rotate_every: None,
         rotate_now: None,
         revoked: &BTreeSet::new(),

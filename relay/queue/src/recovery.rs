@@ -1,7 +1,7 @@
 //! From the disk to the index: replays the log, cuts a torn tail, sets damage aside, removes
 //! orphans. Never gives up over damaged octets; only over a system that refuses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,11 @@ pub(crate) fn recover(
     report.messages = index.len();
     let next = numbers.last().map_or(1, |last| last.saturating_add(1));
     Ok(Recovered {
-        state: State { index, segments },
+        state: State {
+            index,
+            segments,
+            parting: HashSet::new(),
+        },
         marker,
         next,
         report,

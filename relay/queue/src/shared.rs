@@ -2,6 +2,7 @@
 //!
 //! Lock order: `state`, then the writer's inbox.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -130,6 +131,8 @@ impl Drop for Place {
 pub(crate) struct State {
     pub(crate) index: Index,
     pub(crate) segments: Segments,
+    /// Messages that are given away, which is not on the disk yet.
+    pub(crate) parting: HashSet<MessageId>,
 }
 
 /// The directories of a queue.

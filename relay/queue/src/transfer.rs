@@ -34,7 +34,7 @@ pub struct Cursor(u32);
 pub struct Batch {
     /// Messages.
     pub messages: usize,
-    /// Octets of content; a single message may have more.
+    /// Octets of content and envelopes, roughly; a single message may have more.
     pub bytes: u64,
 }
 
@@ -159,6 +159,8 @@ impl Queue {
         let state = self.shared.state.lock();
         match state.index.mark(id) {
             Some(Mark::OfferedTo(other)) if other == shard => Claim::Offered,
+            // Should it never come to the disk, the next start finds it offered.
+            None if state.parting.contains(&id) => Claim::Offered,
             _ if state.index.contains(id) => Claim::Mine,
             _ => Claim::Gone,
         }
@@ -172,7 +174,9 @@ impl Shared {
         let mut bytes = 0;
         let state = self.state.lock();
         for (next, id, location) in state.index.idle(cursor.0) {
-            let content = u64::from(location.content_length);
+            // An envelope is sent as text, and what is known of each recipient with it.
+            let envelope = 3 * u64::from(location.envelope_length);
+            let content = u64::from(location.content_length) + envelope;
             let full = found.len() >= batch.messages || bytes + content > batch.bytes;
             if full && !found.is_empty() {
                 break;
@@ -211,6 +215,9 @@ impl Shared {
             if let Some((settle, location)) = state.index.part(*id, mark) {
                 record.settle(&settle);
                 parted.push((*id, location));
+                if matches!(mark, Mark::OfferedTo(_)) {
+                    state.parting.insert(*id);
+                }
             }
         }
         let ids: Vec<MessageId> = parted.iter().map(|(id, _)| *id).collect();

@@ -90,6 +90,8 @@ impl Sts {
     pub(super) async fn policy(&self, way: &Way<'_>, domain: &str) -> Option<Arc<Entry>> {
         let known = self.store.get(domain, now());
         let Some(id) = published(&way.resolver, domain).await else {
+            // What went wrong with a policy that is withdrawn is nobody's business any more.
+            self.asked.invalidate(domain);
             return known;
         };
         if known.as_ref().is_some_and(|known| known.id == id) {

@@ -44,17 +44,32 @@ pub(crate) fn routes(context: SharedContext) -> Router {
         .with_state(context)
 }
 
-async fn open(State(context): State<SharedContext>, Json(open): Json<Open>) -> Json<Opened> {
+async fn open(
+    State(context): State<SharedContext>,
+    Json(open): Json<Open>,
+) -> Result<Json<Opened>, Refusal> {
     // What is under way of this giver ends first.
     let mut tokens = context.hand_over.offers.lock().await;
     let token = fastrand::u64(..);
     tokens.insert(open.from, token);
     let held = open.offered.into_iter();
-    Json(Opened {
+    let opened = Opened {
         token,
         accepting: takes_from(&context, open.from),
         held: held.filter(|id| context.queue.holds(*id)).collect(),
-    })
+    };
+    known(&context)?;
+    Ok(Json(opened))
+}
+
+/// After a write that failed nobody knows what the next start will find on the disk: "not held" would be
+/// a guess.
+fn known(context: &Context) -> Result<(), Refusal> {
+    if context.queue.failed() {
+        let text = "the queue cannot write; ask again after the restart";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, text.into()));
+    }
+    Ok(())
 }
 
 /// A shard that is to go takes nothing, nor is anything taken of one that cannot be asked later.
@@ -87,6 +102,12 @@ async fn offer(
         .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
     let messages = wire::read(body.to_bytes())
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    // The configuration may be another one than when the conversation began.
+    if !takes_from(&context, offer.from) {
+        let text = "this shard takes nothing any more: it is not ready, or is to go itself";
+        return Err((StatusCode::CONFLICT, text.into()));
+    }
+    let context_after = Arc::clone(&context);
     // Goes on when the giver goes away: what was begun must have ended before its next question.
     let held = tokio::spawn(async move {
         let ids = hold(&context, offer.from, messages).await;
@@ -96,6 +117,7 @@ async fn offer(
     let ids = held
         .await
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    known(&context_after)?;
     Ok(Json(Taken { ids }))
 }
 

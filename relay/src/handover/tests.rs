@@ -168,7 +168,10 @@ async fn an_offer_from_before_a_question_is_refused_after_it() {
     let conflict = hyper::StatusCode::CONFLICT;
     assert!(matches!(refused, SiblingError::Refused { code, .. } if code == conflict));
     assert_eq!(messages(staying), 0);
-    // The giver finds its marks, asks, and offers again.
+    // The giver finds its marks and asks; only at the next look does it offer again, so that what is
+    // refused again and again is delivered in between.
+    assert!(!look(leaving).await);
+    assert_eq!((messages(leaving), messages(staying)), (3, 0));
     assert!(look(leaving).await);
     assert_eq!((messages(leaving), messages(staying)), (0, 3));
 }
@@ -230,14 +233,37 @@ async fn a_shard_that_is_gone_for_good_keeps_nobody_waiting() {
     let token = open(leaving, Vec::new()).await.token;
     let held = offer(leaving, token).await.unwrap();
     leaving.queue.give_away(0, &held).await.unwrap();
-    let alone = crate::context::Context::for_test(
+    // A configuration without any word of shards says nothing of them.
+    let silent = crate::context::Context::for_test(
         "version: 1\nrelay: a\nhostname: a.example\nlisteners:\n\
          - {name: first, address: '127.0.0.1:0', tls: None}\n",
         tempfile::tempdir().unwrap().path(),
     );
-    staying.snapshot.store(alone.snapshot.load_full());
+    staying.snapshot.store(silent.snapshot.load_full());
+    look(staying).await;
+    assert!(take_all(staying).is_empty());
+    let alone = Shards::start(1, 1).await;
+    staying
+        .snapshot
+        .store(alone.contexts[0].snapshot.load_full());
     look(staying).await;
     assert_eq!(take_all(staying).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_to_go_takes_no_offer_of_a_conversation_that_it_began_before() {
+    let shards = Shards::start(2, 1).await;
+    let [staying, leaving] = &shards.contexts[..] else {
+        panic!();
+    };
+    fill(leaving, 2).await;
+    let token = open(leaving, Vec::new()).await.token;
+    let none_stay = shards.snapshot(0, 0);
+    staying.snapshot.store(none_stay);
+    let refused = offer(leaving, token).await.unwrap_err();
+    let conflict = hyper::StatusCode::CONFLICT;
+    assert!(matches!(refused, SiblingError::Refused { code, .. } if code == conflict));
+    assert_eq!(messages(staying), 0);
 }
 
 #[test]

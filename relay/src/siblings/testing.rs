@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use crate::context::{Context, SharedContext};
 use crate::delivery::testing::web::Authority;
 use crate::http;
+use crate::snapshot::Snapshot;
 
 /// Name in the certificates of the shards.
 pub(crate) const SERVER_NAME: &str = "outbox.shards.test";
@@ -17,6 +18,8 @@ pub(crate) struct Shards {
     pub(crate) authority: Authority,
     pub(crate) contexts: Vec<SharedContext>,
     pub(crate) port: u16,
+    config: String,
+    files: Vec<(&'static str, String)>,
     _directories: Vec<tempfile::TempDir>,
 }
 
@@ -69,8 +72,25 @@ impl Shards {
             authority,
             contexts,
             port,
+            files: files.map(|(name, text)| (name, text.to_owned())).into(),
+            config,
             _directories: directories,
         }
+    }
+
+    /// Their configuration as it is when another number of them stays.
+    pub(crate) fn snapshot(&self, shard: u32, staying: u32) -> Arc<Snapshot> {
+        let (before, rest) = self.config.split_once("staying: ").unwrap();
+        let (_, after) = rest.split_once(',').unwrap();
+        let config = format!("{before}staying: {staying},{after}");
+        let files: Vec<_> = self
+            .files
+            .iter()
+            .map(|(name, text)| (*name, &**text))
+            .collect();
+        let directory = tempfile::tempdir().unwrap();
+        let context = Context::for_shard(&config, &files, directory.path(), shard);
+        context.snapshot.load_full()
     }
 }
 

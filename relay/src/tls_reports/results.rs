@@ -296,7 +296,8 @@ impl Failure {
 }
 
 fn clipped(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    let end = text.floor_char_boundary(LONGEST);
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

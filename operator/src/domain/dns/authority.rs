@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use hickory_resolver::TokioResolver;
@@ -12,13 +13,17 @@ use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use jiff::SignedDuration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{CONCURRENCY, Dns, LOOKUP, QUERY, client_config, joined, name_server};
 use crate::domain::records::Answer;
 
 /// Servers of a zone that are asked; more are no better.
 const SERVERS: usize = 13;
+/// For all of them.
+const WHOLE: Duration = Duration::from_secs(20);
+/// How long it is remembered what was found.
+const KEPT: Duration = Duration::from_secs(50);
 /// Addresses of one server that are tried.
 const ADDRESSES: usize = 2;
 /// Added to the time to live when not every server could be asked: what it has may be that old.
@@ -33,6 +38,8 @@ pub enum Spread {
     Everywhere(SignedDuration),
     /// Not at this server.
     NotAt(String),
+    /// Nobody could tell in time.
+    Unknown,
 }
 
 /// What one server shows.
@@ -45,14 +52,32 @@ enum Shown {
 impl Dns {
     /// Where the TXT record at `name`, which the resolver shows, is seen. `fits` tells whether what a
     /// server has there is the record.
+    ///
+    /// What was found is told again for [`KEPT`].
     pub async fn spread(&self, name: &str, fits: impl Fn(&Answer) -> bool) -> Spread {
+        let known = self.spreads.lock().get(name).cloned();
+        if let Some((spread, at)) = known
+            && at.elapsed() < KEPT
+        {
+            return spread;
+        }
+        let found = timeout(WHOLE, self.look_everywhere(name, fits)).await;
+        let spread = found.unwrap_or(Spread::Unknown);
+        let mut spreads = self.spreads.lock();
+        spreads.retain(|_, (_, at)| at.elapsed() < KEPT);
+        spreads.insert(name.to_owned(), (spread.clone(), Instant::now()));
+        spread
+    }
+
+    async fn look_everywhere(&self, name: &str, fits: impl Fn(&Answer) -> bool) -> Spread {
         let servers = self.authorities(name).await;
         let asked = servers.into_iter().map(|(server, addresses)| async move {
             let answer = self.ask_server(&addresses, name).await;
             (server, answer)
         });
-        let answers: Vec<_> = stream::iter(asked)
-            .buffer_unordered(CONCURRENCY)
+        // In the order of their names, so that it is always the same one that lags behind.
+        let answers: BTreeMap<_, _> = stream::iter(asked)
+            .buffer_unordered(SERVERS)
             .collect()
             .await;
         let shown = answers.into_iter().map(|(server, answer)| {

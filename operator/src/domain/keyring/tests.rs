@@ -21,6 +21,7 @@ struct Asked<'a> {
     rotate_every: Option<SignedDuration>,
     rotate_now: Option<&'a str>,
     revoked: &'a [&'a str],
+    unknown: &'a [&'a str],
 }
 
 /// How long answers about records are remembered.
@@ -53,6 +54,7 @@ fn step_asked(
         prefix,
         former: &BTreeSet::new(),
         shown: &shown.collect(),
+        unknown: &selectors(asked.unknown),
         rotate_every: asked.rotate_every,
         rotate_now: asked.rotate_now,
         revoked: &selectors(asked.revoked),
@@ -132,6 +134,7 @@ fn a_new_prefix_signs_only_once_its_record_is_seen() {
     let (_, data) = step(&data, &[RsaSha256], "new", &[], 58);
     let entries: Vec<_> = data.keys().map(String::as_str).collect();
     let left = ["active", "new-r1.created", "new-r1.pem", "new-r1.seen"];
+    assert!(!data.contains_key("old-r1.seen"));
     assert_eq!(entries, left);
 }
 
@@ -142,11 +145,11 @@ fn going_back_to_the_old_prefix_takes_the_old_key_again() {
     let (_, data) = step(&data, &[RsaSha256], "new", &["new-r1"], 2);
     let (_, data) = step(&data, &[RsaSha256], "new", &["new-r1"], 3);
     assert_eq!(signing(&data), ["new-r1"]);
-    let (_, data) = step(&data, &[RsaSha256], "old", &["old-r1"], 3);
-    assert_eq!(signing(&data), ["new-r1"]);
-    let (plan, data) = step(&data, &[RsaSha256], "old", &["old-r1"], 4);
+    let (plan, data) = step(&data, &[RsaSha256], "old", &["old-r1"], 3);
     assert!(plan.make.is_empty());
     assert_eq!(plan.recall, selectors(&["old-r1"]));
+    assert_eq!(signing(&data), ["new-r1"]);
+    let (_, data) = step(&data, &[RsaSha256], "old", &["old-r1"], 4);
     assert_eq!(signing(&data), ["old-r1"]);
     assert!(!data.contains_key("old-r1.retired"));
 }
@@ -168,6 +171,7 @@ fn a_lost_secret_gets_selectors_that_no_former_key_had() {
         prefix: "mail",
         former: &selectors(&["mail-r1", "mail-e7", "other-r9", "mail-rx", "mail-r"]),
         shown: &BTreeMap::new(),
+        unknown: &BTreeSet::new(),
         rotate_every: None,
         rotate_now: None,
         revoked: &BTreeSet::new(),
@@ -226,7 +230,8 @@ fn strange_entries_are_passed_over() {
     for number in 0..200 {
         data.insert(format!("junk{number}.pem"), b"x".to_vec());
     }
-    assert_eq!(Keyring::read(&data).keys.len(), MOST_KEYS);
+    let keyring = Keyring::read(&data);
+    assert_eq!((keyring.keys.len(), keyring.crowded), (MOST_KEYS, true));
     assert!(signing(&data).is_empty());
 }
 
@@ -288,6 +293,13 @@ fn keys_of_an_age_get_successors_that_sign_once_their_records_have_spread() {
     let (plan, data) = go(&data, &[], at(457));
     assert_eq!(plan.unseen, selectors(&["mail-r2"]));
     let (_, data) = go(&data, &["mail-r2"], at(458));
+    // That nobody knows for a while changes nothing.
+    let asked_in_vain = Asked {
+        unknown: &["mail-r2"],
+        ..asked
+    };
+    let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(458), &asked_in_vain);
+    assert_eq!(plan.unseen, BTreeSet::new());
     let soon = at(458)
         .checked_add(TTL - SignedDuration::from_secs(1))
         .unwrap();
@@ -341,7 +353,7 @@ fn an_annotation_asks_for_new_keys_once_for_each_value() {
 fn a_revoked_key_is_destroyed_and_replaced_at_once_and_its_selector_stays_taken() {
     let (_, data) = step(&SecretData::new(), BOTH, "mail", &[], 0);
     let asked = Asked {
-        revoked: &["mail-r1", "mail-r7", "strange"],
+        revoked: &["mail-r1", "strange"],
         ..Asked::default()
     };
     let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(1), &asked);
@@ -372,4 +384,20 @@ fn a_successor_that_is_revoked_gets_another_one_and_the_old_key_signs_on() {
     let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(91), &asked);
     assert!(plan.make.contains_key("mail-r3"));
     assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
+}
+
+#[test]
+fn keys_that_matter_are_read_first_and_too_many_get_no_successors() {
+    let (asked, mut data) = rotating(90);
+    for number in 0..200 {
+        data.insert(format!("a{number}.pem"), b"x".to_vec());
+        data.insert(
+            format!("a{number}.retired"),
+            b"2026-11-24T00:00:00Z".to_vec(),
+        );
+    }
+    assert_eq!(signing(&data), ["mail-e1", "mail-r1"]);
+    let (plan, _) = step_asked(&data, BOTH, "mail", &[], at(91), &asked);
+    assert_eq!(plan.make, BTreeMap::new());
+    assert_eq!(plan.active, selectors(&["mail-e1", "mail-r1"]));
 }

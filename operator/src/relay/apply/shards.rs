@@ -88,6 +88,9 @@ pub(super) async fn let_go(
             Ok(Some("it leaves the Service".to_owned()))
         }
         drain::Step::Wait(why) => Ok(Some(why)),
+        drain::Step::Remove if !drain::knows(shard, found.relay.spec.replicas) => {
+            Ok(Some("it does not know yet that it is to go".to_owned()))
+        }
         drain::Step::Revive => {
             apply(context, &objects.deployment, None).await?;
             Ok(Some(

@@ -270,3 +270,22 @@ fn nothing_is_left_of_a_transfer_with_nothing_to_deliver() {
     let (again, recovery) = Bench::on(bench.disk.power_cut()).open();
     assert_eq!((recovery.messages, again.marked()), (0, vec![]));
 }
+
+#[test]
+fn what_is_given_away_is_gone_only_once_that_is_durable() {
+    let (bench, giver) = filled();
+    let ids = ids(&offer(&giver));
+    let gate = bench.disk.faults(|faults| faults.gate.clone());
+    let held = gate.lock();
+    let given = giver.give_away(RECEIVER, &ids);
+    assert!(
+        ids.iter()
+            .all(|id| giver.claim(RECEIVER, *id) == Claim::Offered)
+    );
+    drop(held);
+    wait(given).unwrap();
+    assert!(
+        ids.iter()
+            .all(|id| giver.claim(RECEIVER, *id) == Claim::Gone)
+    );
+}

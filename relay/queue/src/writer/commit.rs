@@ -59,6 +59,7 @@ impl Commit {
             Effect::Marked => {}
             Effect::Parted(parted) => {
                 for (id, location) in parted {
+                    state.parting.remove(&id);
                     self.end(state, id, &location);
                 }
             }

@@ -16,7 +16,7 @@ use crate::context::now;
 use crate::delivery::connection::Connection;
 use crate::delivery::dane::Dane;
 use crate::delivery::outcome::{Fate, Kind};
-use crate::delivery::policy::{self, Candidate, Findings, Refusal, TlsPolicy};
+use crate::delivery::policy::{self, Candidate, Findings, Refusal, Source, TlsPolicy};
 use crate::delivery::resolve::ResolveError;
 use crate::delivery::sts::{self, Verdict};
 use crate::tls_reports::Basis;
@@ -55,10 +55,9 @@ impl Attempt<'_, '_> {
         };
         let sts = entry.as_deref().map(|entry| &entry.policy);
         let basis = match &host.domain {
-            Some(domain) if exception.is_none() && self.is_reported() => {
+            Some(domain) if exception.is_none() && !optional && self.is_reported() => {
                 let fault = self.engine.sts.fault(domain);
-                let fault =
-                    fault.filter(|_| !optional && self.engine.policy_way(self.snapshot).is_some());
+                let fault = fault.filter(|_| self.engine.policy_way(self.snapshot).is_some());
                 Some(Arc::new(report::basis(
                     domain, &host.name, &dane, sts, fault,
                 )))
@@ -167,13 +166,17 @@ impl Attempt<'_, '_> {
     }
 
     async fn still_fits(&self, connection: &mut Connection) -> bool {
-        if connection.is_judged_within(JUDGED) {
+        // What let a message through that nothing holds up says nothing for any other.
+        let was_optional = connection.policy().source == Source::TlsOptional;
+        if !was_optional && connection.is_judged_within(JUDGED) {
             return true;
         }
         let candidate = connection.candidate().clone();
         match self.protection(&candidate).await {
             Ok(wanted) => {
-                connection.judged();
+                if wanted.policy.source != Source::TlsOptional {
+                    connection.judged();
+                }
                 connection.policy().covers(&wanted.policy)
             }
             Err(_) => false,

@@ -5,10 +5,11 @@ mod post;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
+use hyper::StatusCode;
 use relay_config::TlsReports as Settings;
 use relay_queue::{AppendError, MessageId, Timestamp};
 use relay_smtp::Address;
-use tokio::time::Instant;
 
 use super::Engine;
 use crate::context::{Context, now};
@@ -25,6 +26,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_mins(1);
 /// For the last hand-in.
 const LAST: Duration = Duration::from_secs(2);
+/// Reports that are sent at a time.
+const CONCURRENCY: usize = 8;
 /// Reports of one look.
 const AT_ONCE: usize = 50;
 
@@ -60,19 +63,24 @@ struct Author {
 impl Engine {
     /// Reports for as long as it is let.
     pub(super) async fn report_tls(self: Arc<Self>) {
-        let mut flushed = Instant::now();
-        loop {
-            tokio::time::sleep(INTERVAL).await;
-            if self.context.place().number == 0 {
-                self.send_tls_reports(now()).await;
-            } else if let Err(error) = hand_in(&self.context).await {
-                tracing::debug!(%error, "counts for TLS reports wait for shard 0");
-            }
-            if flushed.elapsed() >= FLUSH {
-                flushed = Instant::now();
+        // Places that take their time hold up no write.
+        let flushing = async {
+            loop {
+                tokio::time::sleep(FLUSH).await;
                 self.flush_tls_reports().await;
             }
-        }
+        };
+        let sending = async {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                if self.context.place().number == 0 {
+                    self.send_tls_reports(now()).await;
+                } else if let Err(error) = hand_in(&self.context).await {
+                    tracing::debug!(%error, "counts for TLS reports wait for shard 0");
+                }
+            }
+        };
+        tokio::join!(flushing, sending);
     }
 
     /// At the end: the volume of a shard that goes may go with it.
@@ -100,14 +108,20 @@ impl Engine {
         let Some(settings) = &snapshot.config.delivery.reports.tls else {
             return;
         };
-        for (day, domain) in self.context.tls_reports.due(now).into_iter().take(AT_ONCE) {
-            let sent = self
-                .send_tls_report(&snapshot, settings, day, &domain, now)
-                .await;
-            if let Err(error) = sent {
-                self.tls_report_failed(day, &domain, &error.to_string(), now);
+        let due = self.context.tls_reports.due(now).into_iter().take(AT_ONCE);
+        let sends = due.map(|(day, domain)| {
+            let snapshot = &snapshot;
+            async move {
+                let sent = self
+                    .send_tls_report(snapshot, settings, day, &domain, now)
+                    .await;
+                if let Err(error) = sent {
+                    self.tls_report_failed(day, &domain, &error.to_string(), now);
+                }
             }
-        }
+        });
+        let all = stream::iter(sends).buffer_unordered(CONCURRENCY);
+        all.collect::<()>().await;
     }
 
     fn tls_report_failed(&self, day: Day, domain: &str, error: &str, now: Timestamp) {
@@ -152,7 +166,7 @@ impl Engine {
                 }
             }
         }
-        reports.left(day, domain, left);
+        self.write_tls_report_begun(day, domain, left).await?;
         if let Some(fault) = fault {
             self.tls_report_failed(day, domain, &fault, now);
         }
@@ -253,7 +267,17 @@ impl Engine {
 /// Gives shard 0 what was counted here, until it has all.
 pub(super) async fn hand_in(context: &Context) -> Result<(), SiblingError> {
     while let Some(batch) = context.tls_reports.outgoing() {
-        let handed_in: HandedIn = siblings::ask(context, 0, HANDED_IN, &batch).await?;
+        let handed_in: HandedIn = match siblings::ask(context, 0, HANDED_IN, &batch).await {
+            // It would be so for ever, and hold up all others.
+            Err(SiblingError::Refused {
+                code: StatusCode::PAYLOAD_TOO_LARGE,
+                ..
+            }) => {
+                tracing::warn!("counts for TLS reports are too many for shard 0, and are dropped");
+                HandedIn { late: 0 }
+            }
+            answer => answer?,
+        };
         context.tls_reports.handed_in(&batch.id);
         if handed_in.late > 0 {
             tracing::info!(

@@ -278,3 +278,31 @@ async fn counts_wait_while_shard_0_is_away_and_count_once_when_its_answer_was_lo
     assert!(hand_in(second).await.is_err());
     assert!(second.tls_reports.outgoing().is_some());
 }
+
+#[tokio::test]
+async fn a_connection_of_mail_that_nothing_holds_up_serves_no_other() {
+    let optional = relay_queue::Options {
+        tls_optional: true,
+        ..relay_queue::Options::default()
+    };
+    let world = world("enforce", "").await;
+    for attempts in [1, 3] {
+        world
+            .relay
+            .submit_asking(optional.clone(), None, &["to@a.test"], TEXT)
+            .await;
+        world.relay.attempted(attempts).await;
+        assert_eq!(
+            world.first.messages().len(),
+            usize::try_from(attempts).unwrap().div_ceil(2)
+        );
+        // The connection is idle now, and not ten seconds old.
+        world.relay.submit(None, &["to@a.test"], TEXT).await;
+        world.relay.attempted(attempts + 1).await;
+        assert_eq!(
+            world.first.messages().len(),
+            usize::try_from(attempts).unwrap().div_ceil(2)
+        );
+    }
+    world.relay.stop().await;
+}
