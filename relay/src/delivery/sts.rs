@@ -27,7 +27,7 @@ use super::resolve::Resolver;
 use crate::context::now;
 use crate::metrics::Metrics;
 use crate::tls_reports::ResultType;
-pub(super) use fetch::{FetchError, LIMIT, Way, connect};
+pub(super) use fetch::{FetchError, LIMIT, Way, speak};
 pub(super) use store::Entry;
 use store::Store;
 pub(super) use text::{Mode, Policy};
@@ -97,7 +97,8 @@ impl Sts {
         if known.as_ref().is_some_and(|known| known.id == id) {
             return known;
         }
-        self.fetch(way, domain, &id, known).await
+        // Rarely awaited, and large.
+        Box::pin(self.fetch(way, domain, &id, known)).await
     }
 
     /// Why the policy of `domain`, which has one, cannot be had.

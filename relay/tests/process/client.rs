@@ -106,6 +106,19 @@ impl Line {
         self.reply()
     }
 
+    /// Sends a message that is told from others by its subject, and reads that it was taken.
+    pub(crate) fn submit(&mut self, subject: &str) {
+        self.write("MAIL FROM:<billing@shop.example>\r\nRCPT TO:<ada@reader.example>\r\nDATA\r\n");
+        for code in ["250", "250", "354"] {
+            let reply = self.reply();
+            assert!(reply.starts_with(code), "{reply}");
+        }
+        let reply = self.say(&format!(
+            "From: billing@shop.example\r\nSubject: {subject}\r\n\r\nx\r\n."
+        ));
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+
     pub(crate) fn write(&mut self, text: &str) {
         self.stream.get_mut().write_all(text.as_bytes()).unwrap();
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Collected, Empty, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -104,14 +104,7 @@ pub(super) async fn fetch(way: &Way<'_>, domain: &str) -> Result<Bytes, FetchErr
 
 async fn fetch_unlimited(way: &Way<'_>, domain: &str) -> Result<Bytes, FetchError> {
     let host = format!("mta-sts.{domain}");
-    let stream = connect(way, &host).await?;
-    let (mut client, connection) = http1::Builder::new()
-        .max_buf_size(HEADER)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    // Ends with this function.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
+    let (mut client, _driver) = speak(way, &host).await?;
     let request = Request::get("/.well-known/mta-sts.txt")
         .header(HOST, &host)
         .header(ACCEPT, "text/plain")
@@ -138,11 +131,27 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, FetchError> {
     body.map(Collected::to_bytes).map_err(|_| FetchError::Body)
 }
 
-/// A connection to a host that a stranger named, which has proved its name.
-pub(in crate::delivery) async fn connect(
+/// A conversation by HTTP with a host that a stranger named, which has proved its name. It ends with the
+/// second part.
+pub(in crate::delivery) async fn speak<B>(
     way: &Way<'_>,
     host: &str,
-) -> Result<TlsStream<TcpStream>, FetchError> {
+) -> Result<(SendRequest<B>, JoinSet<hyper::Result<()>>), FetchError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = connect(way, host).await?;
+    let (client, connection) = http1::Builder::new()
+        .max_buf_size(HEADER)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    Ok((client, driver))
+}
+
+async fn connect(way: &Way<'_>, host: &str) -> Result<TlsStream<TcpStream>, FetchError> {
     let mut addresses: Vec<IpAddr> = way.resolver.addresses(host).await?;
     addresses.retain(|address| !plan::is_forbidden(*address, way.permitted, |_| false));
     let mut error = FetchError::Forbidden;

@@ -2,17 +2,11 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::delivery::sts::{self, FetchError, Way};
-
-/// Octets of the answer's header.
-const HEADER: usize = 16 * 1024;
 
 /// Why a report was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -40,14 +34,7 @@ pub(super) async fn post(way: &Way<'_>, place: &str, gzip: &[u8]) -> Result<(), 
 async fn post_unlimited(way: &Way<'_>, place: &str, gzip: &[u8]) -> Result<(), PostError> {
     let uri: Uri = place.parse().map_err(|_| PostError::Place)?;
     let authority = uri.authority().ok_or(PostError::Place)?;
-    let stream = sts::connect(way, authority.host()).await?;
-    let (mut client, connection) = http1::Builder::new()
-        .max_buf_size(HEADER)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    // Ends with this function.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
+    let (mut client, _driver) = sts::speak(way, authority.host()).await?;
     let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(HOST, authority.as_str())
         .header(CONTENT_TYPE, "application/tlsrpt+gzip")
