@@ -9,10 +9,12 @@ mod apply;
 mod build;
 mod cleanup;
 mod dereference;
+mod discard;
 mod drain;
 mod issuers;
 mod refresh;
 mod rollout;
+mod scale;
 mod status;
 mod validate;
 

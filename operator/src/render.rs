@@ -95,6 +95,8 @@ pub struct RelayInputs<'a> {
     pub issuers: &'a [relay_config::Issuer],
     /// Data of the listeners' TLS Secret; not needed when no listener uses TLS.
     pub tls: Option<&'a SecretData>,
+    /// Shards that are to be there: those with a number below.
+    pub staying: i32,
     /// Shards that exist or are wanted, those that are to go included: the greatest number and one.
     pub shards: i32,
     /// Data of the admin port's Secret.

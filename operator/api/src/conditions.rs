@@ -103,9 +103,13 @@ pub mod reason {
     pub const READY: &str = "Ready";
     /// `Ready` is false: shards are starting or being replaced.
     pub const PROGRESSING: &str = "Progressing";
+    /// `Ready` is false: `spec.replicas` is 0, but mail waits, so the shards go on as they are; the
+    /// message says how much waits and what to set.
+    pub const MAIL_WAITS: &str = "MailWaits";
     /// `Ready` is false: `spec.replicas` is 0.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
-    /// `Ready` is false: the object is being deleted; shards deliver what they hold.
+    /// `Ready` is false: the object is being deleted or has `spec.replicas: 0`; shards deliver what they
+    /// hold.
     pub const DRAINING: &str = "Draining";
 
     /// `KeysReady` is true.

@@ -1,6 +1,7 @@
 //! `SmtpRelay`: a mail relay for the applications of a cluster.
 
 mod authentication;
+mod deletion;
 mod delivery;
 mod listener;
 mod pod;
@@ -13,6 +14,7 @@ mod transport;
 pub use authentication::{
     ConfigMapKeyReference, OidcIssuer, RelayAuthentication, ServiceAccountTokens,
 };
+pub use deletion::{DeletionPolicy, ScaleToZeroPolicy};
 pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Dns, Reports, Retry, TlsReports};
 pub use listener::{Authentication, Listener, ListenerRole, ListenerTls, default_listeners};
 pub use pod::{
@@ -28,7 +30,7 @@ pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::NamespaceRule;
+use crate::{Duration, NamespaceRule};
 
 /// A mail relay. `spec: {}` is a working one: it listens on 25, 465, 587, 2525 and 8025, demands
 /// TLS and authentication, keeps mail on a claim and delivers to the recipients' MX hosts.
@@ -78,6 +80,30 @@ pub struct SmtpRelaySpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,
+
+    /// What `replicas: 0` does while mail waits. `Refuse`: the relay goes on as it is, in its Service, and
+    /// condition `Ready` says how much waits; it goes as soon as nothing does (default). `Wait`: shards
+    /// leave the Service, deliver what they hold and go. `Discard`: shards go at once, and what waits is
+    /// thrown away. With nothing queued all three are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_to_zero_policy: Option<ScaleToZeroPolicy>,
+
+    /// What becomes of waiting mail when this object is deleted. `Drain`: shards leave the Service and
+    /// deliver for up to `drainTimeout`; what is left then is retained (default). `Retain`: shards stop,
+    /// and their claims stay for an SmtpRelay made anew under this name. `Discard`: everything goes at
+    /// once, mail included. May be changed while the deletion is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+
+    /// How long shards of a deleted relay may deliver with `deletionPolicy: Drain`, such as `1h`. Default
+    /// `10m`, at most `720h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(
+        validation = Rule::new("duration(self) <= duration('720h')")
+            .message("must be at most 720h (30 days), such as 1h")
+    )]
+    pub drain_timeout: Option<Duration>,
 
     /// Name by which the relay greets clients and servers (RFC 5321 section 2.3.5). Default
     /// `<name>.<namespace>.svc`. For mail to the internet give the name that the egress address
@@ -163,6 +189,9 @@ impl Default for SmtpRelaySpec {
     fn default() -> Self {
         Self {
             replicas: one(),
+            scale_to_zero_policy: None,
+            deletion_policy: None,
+            drain_timeout: None,
             hostname: None,
             listeners: None,
             tls: None,

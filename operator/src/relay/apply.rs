@@ -12,14 +12,14 @@ use relay_config::BUCKETS;
 use super::build::{Prepared, ShardObjects, Workload};
 use super::dereference::{Found, Shard};
 use super::validate::Tls;
-use super::{RelayError, rollout};
+use super::{RelayError, discard, rollout};
 use crate::certificates::Reissue;
 use crate::context::Context;
 use crate::kubernetes::apply::{Outcome, Owned};
 use crate::render::{Rendered, Violation};
 
 use shards::{keep, let_go, refresh_files};
-pub(super) use shards::{leave_service, remove_shard};
+pub(super) use shards::{leave_service, remove_shard, stop_shard};
 
 /// What is in force. Made here alone.
 pub(super) struct Applied {
@@ -120,7 +120,7 @@ async fn apply_workload(
         let name = names::bucket_secret(&found.key.1, index);
         remove::<Secret>(context, found, &name, &context.stores.secrets).await?;
     }
-    let replicas = found.relay.spec.replicas;
+    let replicas = found.scale.replicas;
     let wanted: Vec<rollout::State> = pairs(found, &shards)
         .filter(|(shard, _)| shard.index < replicas)
         .map(|(shard, objects)| rollout::State {
@@ -135,6 +135,14 @@ async fn apply_workload(
         .collect();
     let now_due = rollout::plan(&wanted);
     let hash = rendered.hash.to_string();
+    if found.scale.discards {
+        discard::tell(context, found, "Scale").await;
+        for shard in &found.shards {
+            applied.changed |= shard.exists();
+            remove_shard(context, shard).await?;
+        }
+        return Ok(());
+    }
     for (shard, objects) in pairs(found, &shards) {
         if shard.index < replicas {
             let due = now_due.contains(&shard.index);

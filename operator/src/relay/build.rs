@@ -84,7 +84,7 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
         shards: found
             .shards
             .iter()
-            .map(|shard| shard_objects(relay, shard.index, settings))
+            .map(|shard| shard_objects(relay, shard.index, found.stays(shard.index), settings))
             .collect(),
         rendered,
     });
@@ -103,14 +103,17 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
     }
 }
 
-/// What shard `index` is made of. One that is to go is out of the Service; all are once the relay is
-/// being deleted.
-pub(super) fn shard_objects(relay: &SmtpRelay, index: i32, settings: &Settings) -> ShardObjects {
-    let accepting = index < relay.spec.replicas && relay.metadata.deletion_timestamp.is_none();
+/// What shard `index` is made of. One that does not stay is out of the Service.
+pub(super) fn shard_objects(
+    relay: &SmtpRelay,
+    index: i32,
+    stays: bool,
+    settings: &Settings,
+) -> ShardObjects {
     ShardObjects {
         index,
         claim: claim(relay, index),
-        deployment: workload::deployment(relay, index, settings, accepting),
+        deployment: workload::deployment(relay, index, settings, stays),
     }
 }
 

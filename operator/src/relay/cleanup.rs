@@ -1,8 +1,11 @@
-//! A relay that is deleted: shards leave the Service and deliver what they hold, claims go when
-//! their queue is known to be empty, and the rest goes with its owner.
+//! A relay that is deleted: by `spec.deletionPolicy` its shards deliver what they hold, stop and leave
+//! their claims, or go at once; the rest goes with its owner.
 //!
-//! The wait is bounded, since a finalizer must not block for ever (case O7). What holds mail then is
-//! kept and named in an Event. Never depends on whether the spec is valid.
+//! The spec is read anew in each round, so a policy that is changed meanwhile is obeyed. Every wait is
+//! bounded, since a finalizer must not block for ever (case O7); what holds mail then is kept and named
+//! in an Event. Never depends on whether the spec is valid.
+
+mod ending;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +13,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use operator_api::SmtpRelay;
-use operator_api::conditions::{self as types, reason};
-use operator_api::names;
+use operator_api::{DeletionPolicy, SmtpRelay, names};
 
-use super::dereference::{self, Found, Shard};
-use super::{RelayError, apply, build, drain, key};
-use crate::conditions::{self, Verdict};
+use super::dereference::{self, Found};
+use super::{RelayError, apply, build, discard, drain, key, status};
 use crate::context::Context;
-use crate::kubernetes::{events, finalizer, status};
+use crate::kubernetes::{events, finalizer};
+use ending::Ending;
 
-/// How long shards of a deleted relay may deliver what they hold, in seconds.
-const DRAIN_WAIT: i64 = 600;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Action of the Events.
+const DELETE: &str = "Delete";
 
 pub(super) async fn run(
     relay: &Arc<SmtpRelay>,
@@ -38,11 +39,14 @@ pub(super) async fn run(
     // In a namespace that goes, everything goes, mail included: nobody is left to wait for.
     if !context.stores.is_terminating(&key.0) {
         let found = dereference::run(relay, context, now).await?;
-        let waiting = drain_all(context, &found, now).await?;
-        if !waiting.is_empty() {
-            tell(context, &found, &waiting, now).await?;
+        let deleted = relay.metadata.deletion_timestamp.as_ref();
+        let waited = deleted.map_or(0, |deleted| now.as_second() - deleted.0.as_second());
+        let round = round(context, &found, waited, now).await?;
+        if !round.waiting.is_empty() {
+            status::deleting(context, &found, &round.waiting, now).await?;
             return Ok(Action::requeue(PAUSE));
         }
+        tell_kept(context, &found, &round.kept).await;
     }
     finalizer::remove(&context.client, relay.as_ref()).await?;
     forget(context, &key);
@@ -54,81 +58,92 @@ fn forget(context: &Context, key: &(String, String)) {
     context.admin.forget(key);
 }
 
-/// Lets all shards go; those that are still there, and why.
-async fn drain_all(
-    context: &Context,
-    found: &Found,
-    now: Timestamp,
-) -> Result<Vec<String>, RelayError> {
-    let deleted = found.relay.metadata.deletion_timestamp.as_ref();
-    let waited = deleted.map_or(0, |deleted| now.as_second() - deleted.0.as_second());
-    let expired = waited >= DRAIN_WAIT;
-    let mut waiting = Vec::new();
-    for shard in &found.shards {
-        let name = names::shard(&found.key.1, shard.index);
-        match drain::step(shard, found.relay.spec.storage(), now) {
-            drain::Step::Remove => apply::remove_shard(context, shard).await?,
-            drain::Step::Leave if !expired => {
-                let objects = build::shard_objects(&found.relay, shard.index, &context.settings);
-                apply::leave_service(context, shard, &objects).await?;
-                waiting.push(format!("{name}: it leaves the Service"));
-            }
-            drain::Step::Wait(why) if !expired => waiting.push(format!("{name}: {why}")),
-            // Nobody would start it again, and waiting for it shows nothing new.
-            drain::Step::Revive => {
-                retain(context, found, shard, "it has no pod to deliver it").await;
-            }
-            drain::Step::Leave => retain(context, found, shard, "it never left the Service").await,
-            drain::Step::Wait(why) => retain(context, found, shard, &why).await,
-        }
-    }
-    Ok(waiting)
+/// Where the shards are after one round.
+#[derive(Default)]
+struct Round {
+    /// Shards that are waited for, by index, and why.
+    waiting: Vec<(i32, String)>,
+    /// Claims that stay, and why.
+    kept: Vec<(String, String)>,
 }
 
-/// Leaves a claim behind, and says so.
-async fn retain(context: &Context, found: &Found, shard: &Shard, why: &str) {
-    let Some(claim) = &shard.claim else {
+/// Lets all shards go, each as far as it is.
+async fn round(
+    context: &Context,
+    found: &Found,
+    waited: i64,
+    now: Timestamp,
+) -> Result<Round, RelayError> {
+    let spec = &found.relay.spec;
+    if spec.deletion_policy == Some(DeletionPolicy::Discard) {
+        discard::tell(context, found, DELETE).await;
+    }
+    let mut round = Round::default();
+    for shard in &found.shards {
+        let step = drain::step(shard, spec.storage(), now);
+        match ending::of(spec, shard, step, waited) {
+            Ending::Remove => apply::remove_shard(context, shard).await?,
+            Ending::Leave => {
+                let objects =
+                    build::shard_objects(&found.relay, shard.index, false, &context.settings);
+                apply::leave_service(context, shard, &objects).await?;
+                round.wait(shard.index, "it leaves the Service");
+            }
+            Ending::Wait(why) => round.wait(shard.index, why),
+            Ending::Keep(why) => {
+                apply::stop_shard(context, shard).await?;
+                if has_pod(context, found, shard.index) && ending::waits_for_pods(spec, waited) {
+                    round.wait(shard.index, "its pod stops; its claim is kept");
+                }
+                if let Some(claim) = &shard.claim {
+                    round.kept.push((claim.name_any(), why));
+                }
+            }
+        }
+    }
+    Ok(round)
+}
+
+impl Round {
+    fn wait(&mut self, index: i32, why: impl Into<String>) {
+        self.waiting.push((index, why.into()));
+    }
+}
+
+/// Whether a pod of the shard is there, one that stops included.
+fn has_pod(context: &Context, found: &Found, index: i32) -> bool {
+    let number = index.to_string();
+    let pods = &context.stores.pods;
+    pods.find(|pod| {
+        dereference::belongs(pod, &found.key)
+            && pod.labels().get(names::SHARD_LABEL) == Some(&number)
+    })
+    .is_some()
+}
+
+/// One Event for all claims: several of one reason would be folded into the first.
+async fn tell_kept(context: &Context, found: &Found, kept: &[(String, String)]) {
+    if kept.is_empty() {
         return;
-    };
+    }
+    let list = kept.iter().map(|(claim, why)| format!("{claim} ({why})"));
     let note = format!(
-        "PersistentVolumeClaim {} is kept, since it may hold accepted mail ({why}); make an \
-         SmtpRelay of the same name to deliver it, or delete the claim to throw it away",
-        claim.name_any()
+        "claims are kept, since they may hold accepted mail; make an SmtpRelay of the same name to \
+         deliver it, or delete them to throw it away: {}",
+        list.collect::<Vec<_>>().join(", ")
     );
     tracing::warn!(
         namespace = found.key.0,
         relay = found.key.1,
         note,
-        "claim kept"
+        "claims kept"
     );
-    events::warning(
-        &context.recorder,
-        found.relay.as_ref(),
-        "ClaimKept",
-        "Delete",
-        &note,
-    )
-    .await;
-}
-
-async fn tell(
-    context: &Context,
-    found: &Found,
-    waiting: &[String],
-    now: Timestamp,
-) -> Result<(), RelayError> {
-    let message = format!(
-        "the relay is being deleted and delivers what it holds, for at most {} minutes: {}",
-        DRAIN_WAIT / 60,
-        waiting.join("; ")
-    );
-    let verdicts = [Verdict::no(types::READY, reason::DRAINING, message)];
-    let old = found.relay.status.clone().unwrap_or_default();
-    let generation = found.relay.metadata.generation;
-    let mut desired = old.clone();
-    desired.observed_generation = generation;
-    desired.conditions = conditions::merge(&old.conditions, &verdicts, generation, now);
-    let current = found.relay.status.as_ref();
-    status::write(&context.client, found.relay.as_ref(), current, &desired).await?;
-    Ok(())
+    let relay = found.relay.as_ref();
+    let asked = relay.spec.deletion_policy == Some(DeletionPolicy::Retain);
+    let publish = (&context.recorder, "ClaimKept");
+    if asked {
+        events::normal(publish.0, relay, publish.1, DELETE, &note).await;
+    } else {
+        events::warning(publish.0, relay, publish.1, DELETE, &note).await;
+    }
 }

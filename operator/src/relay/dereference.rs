@@ -13,11 +13,12 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::api::Api;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource, ResourceExt as _};
-use operator_api::names::{self, RELAY_LABEL, SHARD_LABEL};
+use operator_api::names::{self, DRAINED_ANNOTATION, RELAY_LABEL, SHARD_LABEL};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use relay_config::RelayStatus;
 
 use super::issuers::{self, Issuers};
+use super::scale::{self, Scale};
 use super::{Key, RelayError, admin, key};
 use crate::certificates::{Authority, SecretData};
 use crate::context::Context;
@@ -41,6 +42,7 @@ pub(super) struct Found {
     pub(super) serving: Option<Secret>,
     pub(super) internal: Option<Secret>,
     pub(super) shards: Vec<Shard>,
+    pub(super) scale: Scale,
 }
 
 /// What exists of one shard.
@@ -73,7 +75,9 @@ pub(super) async fn run(
     )?;
     let mut shards = shards(relay, context, &key);
     ask(context, &key, authority.as_ref(), &mut shards, now).await;
+    let scale = scale::decide(relay, &shards);
     Ok(Found {
+        scale,
         namespaces: context.stores.namespaces(),
         domains: attached(
             &context.stores.domains,
@@ -198,7 +202,7 @@ fn shards(relay: &SmtpRelay, context: &Context, key: &Key) -> Vec<Shard> {
     shards.into_values().collect()
 }
 
-fn belongs<K: Resource>(object: &K, (namespace, name): &Key) -> bool {
+pub(super) fn belongs<K: Resource>(object: &K, (namespace, name): &Key) -> bool {
     object.meta().namespace.as_ref() == Some(namespace)
         && object.labels().get(RELAY_LABEL) == Some(name)
 }
@@ -210,6 +214,13 @@ fn slot<'a, K: Resource>(
 ) -> Option<&'a mut Shard> {
     let index: i32 = object.labels().get(SHARD_LABEL)?.parse().ok()?;
     Some(shards.entry(index).or_insert_with(|| Shard::absent(index)))
+}
+
+impl Found {
+    /// Whether shard `index` is to stay.
+    pub(super) fn stays(&self, index: i32) -> bool {
+        index < self.scale.replicas && self.relay.metadata.deletion_timestamp.is_none()
+    }
 }
 
 impl Shard {
@@ -233,6 +244,29 @@ impl Shard {
             && status.updated_replicas == Some(1)
             && status.available_replicas == Some(1)
             && status.unavailable_replicas.unwrap_or(0) == 0
+    }
+
+    /// Whether anything of it is there.
+    pub(super) fn exists(&self) -> bool {
+        self.deployment.is_some() || self.claim.is_some() || self.pod.is_some()
+    }
+
+    /// Messages that wait there; `None` when nobody knows.
+    pub(super) fn messages(&self) -> Option<u64> {
+        match &self.report {
+            Some(Ok(report)) => Some(report.queue.messages),
+            Some(Err(_)) => None,
+            None if self.pod.is_some() || self.may_hold_mail() => None,
+            None => Some(0),
+        }
+    }
+
+    /// Whether its claim has a volume and was not found to be empty before its pod went.
+    pub(super) fn may_hold_mail(&self) -> bool {
+        let claim = self.claim.as_ref();
+        let drained =
+            claim.is_some_and(|claim| claim.annotations().contains_key(DRAINED_ANNOTATION));
+        self.has_volume() && !drained
     }
 
     /// Whether its claim has a volume, in which mail may lie.
@@ -295,3 +329,6 @@ fn address(pod: &Pod) -> Option<IpAddr> {
     running.then_some(())?;
     status.pod_ip.as_ref()?.parse().ok()
 }
+
+#[cfg(test)]
+pub(super) mod fixtures;

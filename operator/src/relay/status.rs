@@ -198,6 +198,38 @@ pub(super) async fn refused(
     })
 }
 
+/// The relay is being deleted and shards are still there. Other conditions are not told any more:
+/// nobody looks after what they speak of.
+pub(super) async fn deleting(
+    context: &Context,
+    found: &Found,
+    waiting: &[(i32, String)],
+    now: Timestamp,
+) -> Result<(), RelayError> {
+    let old = found.relay.status.clone().unwrap_or_default();
+    let list: Vec<String> = waiting
+        .iter()
+        .map(|(index, why)| format!("shard {index}: {why}"))
+        .collect();
+    let message = format!("the relay is being deleted; {}", list.join("; "));
+    let verdicts = [Verdict::no(types::READY, reason::DRAINING, message)];
+    let shards = found
+        .shards
+        .iter()
+        .map(|shard| shards::status(found, shard, None, waiting, &old, now))
+        .collect();
+    let status = SmtpRelayStatus {
+        domains: old.domains,
+        credentials: old.credentials,
+        certificate_not_after: old.certificate_not_after.clone(),
+        ..summary(found, shards, &old, &verdicts, now)
+    };
+    events::transitions(&context.recorder, found.relay.as_ref(), &verdicts, told).await;
+    let current = found.relay.status.as_ref();
+    writer::write(&context.client, found.relay.as_ref(), current, &status).await?;
+    Ok(())
+}
+
 /// One Event for all certificates: several of one reason would be folded into the first.
 async fn tell_issued(context: &Context, found: &Found, reissued: &[(&str, Reissue)]) {
     if reissued.is_empty() {
@@ -249,6 +281,7 @@ fn is_pending(verdict: &Verdict) -> bool {
                 | reason::SHARD_UNREACHABLE
                 | reason::PROGRESSING
                 | reason::DRAINING
+                | reason::MAIL_WAITS
                 | reason::CLAIM_PENDING
                 | reason::CONFIGURATION_REFUSED
         )

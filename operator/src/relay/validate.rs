@@ -156,6 +156,7 @@ fn files(
         secrets: &found.named,
         issuers: &found.issuers.usable,
         tls,
+        staying: found.scale.replicas,
         shards: found
             .shards
             .iter()

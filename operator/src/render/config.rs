@@ -93,7 +93,7 @@ fn siblings(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Siblings>, Violation> {
-    let staying = inputs.relay.spec.replicas.clamp(0, MOST_SHARDS);
+    let staying = inputs.staying.clamp(0, MOST_SHARDS);
     let shards = inputs.shards.clamp(staying, MOST_SHARDS);
     if shards == 0 {
         return Ok(None);

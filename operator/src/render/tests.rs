@@ -79,6 +79,7 @@ fn run(
         secrets,
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
+        staying: 1,
         shards: 1,
         internal: &CERTIFICATES.internal.data,
     })

@@ -67,6 +67,9 @@ fn refused(found: &str, expected: &str, spec: &Value) {
 fn an_empty_spec_and_a_full_one_are_fine() {
     let full = json!({
         "replicas": 3,
+        "scaleToZeroPolicy": "Wait",
+        "deletionPolicy": "Retain",
+        "drainTimeout": "1h30m",
         "hostname": "mail.example.com",
         "listeners": [
             {"name": "smtp", "port": 25},
@@ -133,6 +136,10 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
         )
     };
     let rows = [
+        (
+            json!({"drainTimeout": "721h"}),
+            "must be at most 720h (30 days), such as 1h",
+        ),
         (
             listeners(json!([{"name": "smtp", "port": 25, "authentication": "None"}])),
             "name the client networks in clients.cidrs",

@@ -88,7 +88,7 @@ pub(super) async fn let_go(
             Ok(Some("it leaves the Service".to_owned()))
         }
         drain::Step::Wait(why) => Ok(Some(why)),
-        drain::Step::Remove if !drain::knows(shard, found.relay.spec.replicas) => {
+        drain::Step::Remove if !drain::knows(shard, found.scale.replicas) => {
             Ok(Some("it does not know yet that it is to go".to_owned()))
         }
         drain::Step::Revive => {
@@ -150,6 +150,20 @@ pub(in crate::relay) async fn remove_shard(
         context
             .applier
             .delete(&context.client, claim.as_ref())
+            .await?;
+    }
+    Ok(())
+}
+
+/// Stops a shard and leaves its claim, with what it holds.
+pub(in crate::relay) async fn stop_shard(
+    context: &Context,
+    shard: &Shard,
+) -> Result<(), RelayError> {
+    if let Some(deployment) = &shard.deployment {
+        context
+            .applier
+            .delete(&context.client, deployment.as_ref())
             .await?;
     }
     Ok(())

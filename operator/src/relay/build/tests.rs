@@ -184,7 +184,7 @@ fn an_ephemeral_queue_has_no_claim() {
 fn a_shard_that_is_to_go_has_pods_outside_the_service() {
     let relay = relay(json!({"replicas": 1}));
     let labels = |index| {
-        let objects = super::shard_objects(&relay, index, &settings());
+        let objects = super::shard_objects(&relay, index, index < 1, &settings());
         let template = objects.deployment.spec.unwrap().template;
         template.metadata.unwrap().labels.unwrap()["mailrelay.dev/accepting"].clone()
     };

@@ -23,7 +23,7 @@ pub(super) fn status(
     let name = names::shard(&found.key.1, shard.index);
     let before = old.shards.iter().find(|before| before.name == name);
     let mut status = ShardStatus {
-        phase: if shard.index >= found.relay.spec.replicas {
+        phase: if !found.stays(shard.index) {
             ShardPhase::Draining
         } else if shard.is_ready() {
             ShardPhase::Running

@@ -309,11 +309,7 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
 
 fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
     if seen.found.relay.spec.replicas == 0 {
-        return Verdict::no(
-            types::READY,
-            reason::SCALED_TO_ZERO,
-            "spec.replicas is 0; set it to 1 or more to accept mail",
-        );
+        return no_replicas(seen);
     }
     // A domain or credential that is under way to the shards takes nothing from their readiness.
     let first =
@@ -338,11 +334,33 @@ fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             format!("waiting for {} to become ready", starting.join(", ")),
         );
     }
-    let mut message = "the relay accepts mail".to_owned();
-    for (index, why) in seen.draining {
-        message = format!("{message}; shard {index} drains: {why}");
-    }
+    let message = format!("the relay accepts mail{}", drains(seen.draining));
     Verdict::yes(types::READY, reason::READY, message)
+}
+
+/// `Ready` of a relay that is to have no shards.
+fn no_replicas(seen: &Seen<'_>) -> Verdict {
+    if let Some(refused) = &seen.found.scale.refused {
+        return Verdict::no(types::READY, reason::MAIL_WAITS, refused.clone());
+    }
+    if !seen.draining.is_empty() {
+        return Verdict::no(
+            types::READY,
+            reason::DRAINING,
+            format!("spec.replicas is 0, and shards go{}", drains(seen.draining)),
+        );
+    }
+    Verdict::no(
+        types::READY,
+        reason::SCALED_TO_ZERO,
+        "spec.replicas is 0; set it to 1 or more to accept mail",
+    )
+}
+
+/// Which shards drain, and why they are still there.
+fn drains(draining: &[(i32, String)]) -> String {
+    let one = |(index, why): &(i32, String)| format!("; shard {index} drains: {why}");
+    draining.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ fn what_cannot_be_used_is_left_out_and_the_others_go_on() {
         secrets: &BTreeMap::new(),
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
+        staying: 1,
         shards: 1,
         internal: &CERTIFICATES.internal.data,
     })

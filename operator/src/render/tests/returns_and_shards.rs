@@ -44,6 +44,7 @@ fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
         secrets: &BTreeMap::new(),
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
+        staying: 1,
         shards: 1,
         internal: &CERTIFICATES.internal.data,
     };
@@ -68,6 +69,7 @@ fn a_relay_knows_all_of_its_shards_and_which_of_them_stay() {
             secrets: &BTreeMap::new(),
             issuers: &[],
             tls: Some(&CERTIFICATES.serving.data),
+            staying: replicas,
             shards,
             internal: &CERTIFICATES.internal.data,
         };

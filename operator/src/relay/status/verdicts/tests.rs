@@ -34,7 +34,8 @@ pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: boo
             ..PersistentVolumeClaim::default()
         })
     });
-    let shards = (0..relay.spec.replicas)
+    let replicas = relay.spec.replicas;
+    let shards = (0..replicas)
         .map(|index| Shard {
             claim: claim.clone(),
             ..Shard::absent(index)
@@ -51,6 +52,10 @@ pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: boo
         authority: None,
         serving: None,
         internal: None,
+        scale: crate::relay::scale::Scale {
+            replicas,
+            ..crate::relay::scale::Scale::default()
+        },
         shards,
     }
 }
@@ -246,6 +251,39 @@ fn verdict_of(found: &Found, kind: &str) -> (bool, &'static str, String) {
     let mut named = verdicts.into_iter().filter(|verdict| verdict.kind == kind);
     let verdict = named.next().unwrap();
     (verdict.holds(), verdict.reason, verdict.message)
+}
+
+#[test]
+fn a_relay_without_replicas_says_whether_mail_waits_or_shards_go_or_are_gone() {
+    let ready = |refused: Option<&str>, draining: &[(i32, String)]| {
+        let mut found = found(json!({"replicas": 0}), true);
+        found.scale.refused = refused.map(str::to_owned);
+        let verdicts = all(&Seen {
+            found: &found,
+            refused: None,
+            tls: &Tls::Unused,
+            shards: &[],
+            draining,
+            refused_claims: &[],
+            was_ready: true,
+            now: NOW,
+        });
+        let verdict = verdicts.into_iter().find(|one| one.kind == types::READY);
+        let verdict = verdict.unwrap();
+        (verdict.holds(), verdict.reason, verdict.message)
+    };
+    let draining = [(1, "3 messages wait for delivery".to_owned())];
+    assert_eq!(
+        ready(Some("7 messages wait"), &[]),
+        (false, reason::MAIL_WAITS, "7 messages wait".to_owned())
+    );
+    let (_, leaving, message) = ready(None, &draining);
+    assert_eq!(leaving, reason::DRAINING);
+    assert!(
+        message.ends_with("shard 1 drains: 3 messages wait for delivery"),
+        "{message}"
+    );
+    assert_eq!(ready(None, &[]).1, reason::SCALED_TO_ZERO);
 }
 
 #[test]
