@@ -1,11 +1,11 @@
 //! Hand-over: a shard that is to go hands what waits to those that stay, while it goes on delivering
-//! what nobody took yet. Which shards stay stands in the configuration (`siblings.staying`).
+//! what nobody took yet. Which shards stay stands in the configuration (`siblings.leaving`).
 //!
 //! The states of a message on its way are those of `relay_queue` (`Mark`): it is offered, held by the
 //! receiver, given away, released, each step written down before the next, and exactly one of the two
 //! shards owns it at every moment. Whoever finds a message half-way, after a crash or a broken
 //! connection, asks the other side before anything is done with it; until there is an answer it waits.
-//! A shard that is no longer in the configuration is gone: the operator removes one only when its
+//! A shard that the configuration says is gone, or does not name, has gone: the operator removes one only when its
 //! queue is empty, what it holds for others included.
 //!
 //! Limits: a batch of [`give::BATCH`] at a time in memory on either side, one connection per shard that
@@ -84,7 +84,7 @@ async fn look(context: &SharedContext) -> bool {
     }
     let place = context.place();
     // Where nobody stays everything is delivered from here.
-    if !place.is_leaving() || place.count == 0 {
+    if !place.is_leaving() || place.staying.is_empty() {
         *context.hand_over.status.lock() = None;
         return settled;
     }
@@ -93,7 +93,7 @@ async fn look(context: &SharedContext) -> bool {
     if was_in_doubt {
         return false;
     }
-    let error = give::everything(context, place.count).await;
+    let error = give::everything(context, &place.staying).await;
     let mut status = context.hand_over.status.lock();
     let before = status.take().and_then(|status| status.error);
     if let Some(error) = error

@@ -205,7 +205,7 @@ async fn run_parts(
     tracing::info!("ready");
 
     let queue_failed = tokio::select! {
-        () = stop.received() => false,
+        () = stop_in_time(context, stop) => false,
         () = queue_failure(context) => true,
     };
     let grace = context.snapshot.load().config.limits.shutdown_grace.get();
@@ -237,6 +237,24 @@ async fn run_parts(
         return Err(ServeError::QueueFailed);
     }
     Ok(())
+}
+
+/// Waits for a signal, and then for `limits.shutdownDelay` or a second signal. Readiness stays: a cluster
+/// leads clients to a pod that ends when it has no other one, as long as that one is ready.
+async fn stop_in_time(context: &SharedContext, stop: &mut StopSignals) {
+    stop.received().await;
+    let delay = context.snapshot.load().config.limits.shutdown_delay.get();
+    if delay.is_zero() {
+        return;
+    }
+    tracing::info!(
+        delay_seconds = delay.as_secs_f64(),
+        "told to stop; clients are taken until limits.shutdownDelay is over"
+    );
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = stop.received() => {}
+    }
 }
 
 fn open_queue(path: &Path, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Queue, ServeError> {

@@ -81,19 +81,30 @@ pub(crate) struct SiblingState {
     pub(crate) accepting: bool,
 }
 
-/// Which of the relay's shards a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which of the relay's shards a process is, and which of them stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Its number, from 0.
     pub(crate) number: u32,
-    /// How many shards stay; 1 for a relay that runs alone.
-    pub(crate) count: u32,
+    /// Numbers of the shards that stay, ascending; its own for a relay that runs alone.
+    pub(crate) staying: Vec<u32>,
 }
 
 impl Place {
     /// Whether it is to go, and others may take its mail.
-    pub(crate) fn is_leaving(self) -> bool {
-        self.number >= self.count
+    pub(crate) fn is_leaving(&self) -> bool {
+        !self.staying.contains(&self.number)
+    }
+
+    /// The shard that does what one of them has to do for all: the first of those that stay, and each
+    /// for itself when all go.
+    pub(crate) fn first(&self) -> u32 {
+        self.staying.first().copied().unwrap_or(self.number)
+    }
+
+    /// Whether it is [`Self::first`].
+    pub(crate) fn is_first(&self) -> bool {
+        self.first() == self.number
     }
 }
 
@@ -101,9 +112,10 @@ impl Context {
     /// Which shard this is, by the configuration in force.
     pub(crate) fn place(&self) -> Place {
         let siblings = &self.snapshot.load().config.siblings;
+        let staying = siblings.as_ref().map(|all| all.staying().collect());
         Place {
             number: self.shard,
-            count: siblings.as_ref().map_or(1, relay_config::Siblings::count),
+            staying: staying.unwrap_or_else(|| vec![self.shard]),
         }
     }
 }

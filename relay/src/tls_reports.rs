@@ -34,7 +34,7 @@ pub(crate) use session::Ending;
 pub(crate) use store::Batch;
 use store::{State, Store};
 
-/// Where shards hand their counts in, on the admin port of shard 0.
+/// Where shards hand their counts in, on the admin port of the shard that reports for all.
 pub(crate) const HANDED_IN: &str = "/v1/siblings/tls-results";
 
 /// Counts are in.
@@ -134,14 +134,14 @@ impl TlsReports {
         Ok(state.take_in(batch))
     }
 
-    /// What is to be handed to shard 0, if there is anything; the same until [`Self::handed_in`].
+    /// What is to be handed to the shard that reports for all, if there is anything; the same until [`Self::handed_in`].
     pub(crate) fn outgoing(&self) -> Option<Batch> {
         self.state
             .lock()
             .next_outgoing(BATCH_OCTETS, || format!("{:032x}", fastrand::u128(..)))
     }
 
-    /// Shard 0 has it.
+    /// That shard has it.
     pub(crate) fn handed_in(&self, id: &str) {
         let mut state = self.state.lock();
         state.outgoing.take_if(|batch| batch.id == id);

@@ -9,6 +9,7 @@
 pub mod clients;
 #[cfg(feature = "kubernetes")]
 pub mod cluster;
+pub mod flow;
 #[cfg(feature = "kubernetes")]
 pub mod namespace;
 #[cfg(feature = "kubernetes")]
@@ -20,5 +21,7 @@ pub mod process;
 pub mod receiver;
 #[cfg(feature = "kubernetes")]
 pub mod scenario;
+pub mod sink;
+pub mod submission;
 pub mod wait;
 pub mod zone;

@@ -102,7 +102,8 @@ fn siblings(
         hosts: (0..shards)
             .map(|index| names::shard_host(name, namespace, index))
             .collect(),
-        staying: (staying < shards).then(|| staying.unsigned_abs()),
+        leaving: (staying..shards).map(i32::unsigned_abs).collect(),
+        gone: Vec::new(),
         port: build_port("admin", names::ADMIN_PORT)?,
         server_name: names::internal_server_name(name),
     }))

@@ -205,6 +205,10 @@ mod tests {
                 "limits.sessionTimeout: is 0s",
             ),
             (
+                MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"shutdownDelay\":\"61s\"}"),
+                "limits.shutdownDelay: 1m1s is more than 1m",
+            ),
+            (
                 MAIN.replace("\"buckets\":\"buckets\"", "\"limits\":{\"maximumHold\":\"2161h\"}"),
                 "limits.maximumHold: 2161h is more than 90 days",
             ),
@@ -327,8 +331,12 @@ mod tests {
                 "siblings.port: is 0",
             ),
             (
-                config("\"hosts\":[\"a\",\"::1\"],\"staying\":3"),
-                "siblings.staying: 3 is more than the 2 shards of siblings.hosts",
+                config("\"hosts\":[\"a\",\"::1\"],\"leaving\":[2]"),
+                "siblings.leaving: 2 is none of the 2 shards of siblings.hosts",
+            ),
+            (
+                config("\"hosts\":[\"a\",\"::1\"],\"leaving\":[1],\"gone\":[1]"),
+                "siblings.gone: 1 stands twice in siblings.leaving and siblings.gone",
             ),
             (
                 config("\"hosts\":[\"a\"]").replace("x.internal", "x internal"),
@@ -340,15 +348,16 @@ mod tests {
             let error = error.unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}\nnot {expected}");
         }
-        let text = config("\"hosts\":[\"a\",\"192.0.2.1\"],\"staying\":0");
+        let text =
+            config("\"hosts\":[\"a\",\"192.0.2.1\",\"b\",\"c\"],\"leaving\":[0],\"gone\":[2]");
         let files = [("relay.json", &*text), ("a", ""), ("b", ""), ("c", "")];
         let read = parse_files(Path::new("relay.json"), &source(&files)).unwrap();
         let siblings = read.config.siblings.unwrap();
-        assert_eq!((siblings.count(), siblings.port), (0, 8443));
-        assert_eq!(
-            (siblings.host(1), siblings.host(2)),
-            (Some("192.0.2.1"), None)
-        );
+        assert_eq!(siblings.staying().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(siblings.existing().collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(siblings.port, 8443);
+        let hosts = [0, 1, 2, 4].map(|shard| siblings.host(shard));
+        assert_eq!(hosts, [Some("a"), Some("192.0.2.1"), None, None]);
     }
 
     #[test]

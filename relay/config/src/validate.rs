@@ -14,6 +14,8 @@ use crate::{
 mod returns;
 mod siblings;
 
+/// Who does not end when told to is killed sooner or later.
+const LONGEST_DELAY: std::time::Duration = std::time::Duration::from_mins(1);
 /// What the queue keeps to when it starts anew: work that is due later is due then.
 const LONGEST_HOLD: std::time::Duration = std::time::Duration::from_hours(90 * 24);
 
@@ -233,6 +235,12 @@ impl Config {
             if wait.get().is_zero() {
                 return invalid(field, "is 0s; give a time or leave it out".into());
             }
+        }
+        if limits.shutdown_delay.get() > LONGEST_DELAY {
+            return invalid(
+                "limits.shutdownDelay",
+                format!("{} is more than 1m", limits.shutdown_delay),
+            );
         }
         if limits.maximum_hold.get() > LONGEST_HOLD {
             return invalid(

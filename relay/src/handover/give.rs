@@ -59,19 +59,18 @@ pub(super) async fn settle_doubts(
     }
 }
 
-/// Offers everything that waits to the first `count` shards, one or more; why not everything was taken,
-/// if so.
-pub(super) async fn everything(context: &SharedContext, count: u32) -> Option<String> {
+/// Offers everything that waits to the shards that stay, one or more; why not everything was taken, if so.
+pub(super) async fn everything(context: &SharedContext, staying: &[u32]) -> Option<String> {
     if context.queue.status().0 == 0 {
         return None;
     }
     let mut problem = None;
     let mut sessions = VecDeque::new();
     // Givers begin with different ones.
-    let first = fastrand::u32(..count);
-    for turn in 0..count {
-        let shard = (first + turn) % count;
-        let Ok(shard) = u16::try_from(shard) else {
+    let first = fastrand::usize(..staying.len().max(1));
+    let turns = staying.iter().cycle().skip(first).take(staying.len());
+    for shard in turns {
+        let Ok(shard) = u16::try_from(*shard) else {
             continue;
         };
         match Session::open(context, shard, Vec::new()).await {

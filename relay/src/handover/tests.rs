@@ -251,6 +251,49 @@ async fn a_shard_that_is_gone_for_good_keeps_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_gone_between_others_keeps_nobody_waiting() {
+    let shards = Shards::start(3, 2).await;
+    let [staying, gone, _] = &shards.contexts[..] else {
+        panic!();
+    };
+    fill(gone, 2).await;
+    let token = open(gone, Vec::new()).await.token;
+    let held = offer(gone, token).await.unwrap();
+    gone.queue.give_away(0, &held).await.unwrap();
+    // What waits at the other side was offered to one that never got it.
+    let other = message(9, Vec::new());
+    staying.queue.append(other).await.unwrap();
+    let mut cursor = Cursor::default();
+    let offered = staying.queue.offer(1, &mut cursor, give::BATCH).await;
+    assert_eq!(offered.unwrap().len(), 1);
+    gone.shutdown.cancel();
+    until("the port closes", || {
+        std::net::TcpStream::connect((host(gone, 1), shards.port)).is_err()
+    })
+    .await;
+    look(staying).await;
+    assert!(take_all(staying).is_empty(), "nobody has said anything");
+    staying.snapshot.store(shards.snapshot(0, &[2], &[1]));
+    look(staying).await;
+    assert_eq!(take_all(staying).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_shard_goes_as_any_other() {
+    let shards = Shards::start(2, 2).await;
+    let [first, second] = &shards.contexts[..] else {
+        panic!();
+    };
+    fill(first, 3).await;
+    for (shard, context) in (0..).zip(&shards.contexts) {
+        context.snapshot.store(shards.snapshot(shard, &[0], &[]));
+    }
+    assert!(look(first).await && look(second).await);
+    assert_eq!((messages(first), take_all(second).len()), (0, 3));
+    assert!(!first.place().is_first() && second.place().is_first());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_is_to_go_takes_no_offer_of_a_conversation_that_it_began_before() {
     let shards = Shards::start(2, 1).await;
     let [staying, leaving] = &shards.contexts[..] else {
@@ -258,7 +301,7 @@ async fn a_shard_that_is_to_go_takes_no_offer_of_a_conversation_that_it_began_be
     };
     fill(leaving, 2).await;
     let token = open(leaving, Vec::new()).await.token;
-    let none_stay = shards.snapshot(0, 0);
+    let none_stay = shards.snapshot(0, &[0, 1], &[]);
     staying.snapshot.store(none_stay);
     let refused = offer(leaving, token).await.unwrap_err();
     let conflict = hyper::StatusCode::CONFLICT;

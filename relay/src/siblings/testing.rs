@@ -40,11 +40,12 @@ impl Shards {
             sockets.push(socket);
         }
         let hosts: Vec<String> = (0..number).map(host).collect();
+        let leaving: Vec<u32> = (staying..number).collect();
         let config = format!(
             "version: 1\nrelay: a\nhostname: a.example\nlisteners:\n\
              - {{name: first, address: '127.0.0.1:0', tls: None}}\n\
              admin: {{address: '127.0.0.1:0', certificate: a.crt, key: a.key, clientAuthority: ca.crt}}\n\
-             siblings: {{hosts: {hosts:?}, staying: {staying}, port: {port}, serverName: {SERVER_NAME}}}\n",
+             siblings: {{hosts: {hosts:?}, leaving: {leaving:?}, port: {port}, serverName: {SERVER_NAME}}}\n",
         );
         let root = authority.pem();
         let files = [
@@ -78,11 +79,11 @@ impl Shards {
         }
     }
 
-    /// Their configuration as it is when another number of them stays.
-    pub(crate) fn snapshot(&self, shard: u32, staying: u32) -> Arc<Snapshot> {
-        let (before, rest) = self.config.split_once("staying: ").unwrap();
-        let (_, after) = rest.split_once(',').unwrap();
-        let config = format!("{before}staying: {staying},{after}");
+    /// Their configuration as it is when others of them leave or are gone.
+    pub(crate) fn snapshot(&self, shard: u32, leaving: &[u32], gone: &[u32]) -> Arc<Snapshot> {
+        let (before, rest) = self.config.split_once("leaving: ").unwrap();
+        let (_, after) = rest.split_once("],").unwrap();
+        let config = format!("{before}leaving: {leaving:?}, gone: {gone:?},{after}");
         let files: Vec<_> = self
             .files
             .iter()

@@ -60,7 +60,7 @@ async fn a_shard_is_asked_by_its_number_and_answers_for_itself() {
         place(1),
         Place {
             number: 1,
-            count: 2
+            staying: vec![0, 1],
         }
     );
     assert!(place(2).is_leaving() && !place(1).is_leaving());

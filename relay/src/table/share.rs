@@ -48,13 +48,15 @@ pub(crate) async fn share(context: SharedContext) {
     let mut reloaded = context.reloaded.subscribe();
     let mut others: HashMap<u32, AbortOnDropHandle<()>> = HashMap::new();
     loop {
-        let hosts = {
+        let existing: Vec<u32> = {
             let siblings = &context.snapshot.load().config.siblings;
-            siblings.as_ref().map_or(0, |all| all.hosts.len())
+            siblings
+                .iter()
+                .flat_map(relay_config::Siblings::existing)
+                .collect()
         };
-        let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
-        others.retain(|shard, _| *shard < hosts);
-        for shard in (0..hosts).filter(|shard| *shard != context.shard) {
+        others.retain(|shard, _| existing.contains(shard));
+        for shard in existing.into_iter().filter(|shard| *shard != context.shard) {
             others.entry(shard).or_insert_with(|| {
                 AbortOnDropHandle::new(tokio::spawn(with_shard(Arc::clone(&context), shard)))
             });

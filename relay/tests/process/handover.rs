@@ -54,7 +54,7 @@ impl Shards {
     /// From now on the second one is to go.
     fn shrink(&mut self) {
         for setup in &mut self.setups {
-            setup.config["siblings"]["staying"] = json!(1);
+            setup.config["siblings"]["leaving"] = json!([1]);
             setup.write();
         }
     }

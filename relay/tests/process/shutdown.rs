@@ -61,3 +61,41 @@ fn a_session_that_does_not_end_is_cut_off_after_the_grace() {
     relay.terminate();
     assert!(relay.ended().success(), "{}", relay.log_text());
 }
+
+#[test]
+fn clients_are_served_as_ever_until_the_delay_is_over() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["limits"] = serde_json::json!({"shutdownDelay": "2s"});
+    setup.write();
+    let mut relay = setup.start();
+    let told = Instant::now();
+    relay.terminate();
+    relay.logged("told to stop; clients are taken until limits.shutdownDelay is over");
+    let (mut client, _) = Line::open(relay.open());
+    client.say("EHLO late.test");
+    client.say("MAIL FROM:<billing@shop.example>");
+    client.say("RCPT TO:<ada@reader.example>");
+    assert!(client.say("DATA").starts_with("354"));
+    let reply =
+        client.say("From: billing@shop.example\r\nSubject: as the relay goes\r\n\r\nhello\r\n.");
+    assert!(reply.starts_with("250 2.0.0"), "{reply}");
+    assert_eq!(get(relay.health(), "/readyz").0, 200);
+    let goodbye = client.reply();
+    assert!(goodbye.starts_with("421 4.3.2"), "{goodbye}");
+    assert!(told.elapsed() >= Duration::from_secs(2));
+    assert!(relay.ended().success(), "{}", relay.log_text());
+}
+
+#[test]
+fn a_second_signal_ends_the_delay() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["limits"] = serde_json::json!({"shutdownDelay": "1m"});
+    setup.write();
+    let mut relay = setup.start();
+    relay.terminate();
+    relay.logged("told to stop; clients are taken until limits.shutdownDelay is over");
+    relay.terminate();
+    assert!(relay.ended().success(), "{}", relay.log_text());
+}

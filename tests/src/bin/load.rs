@@ -1,25 +1,18 @@
 //! Clients in number, for benchmarks: they authenticate under TLS, keep their sessions, and send one
 //! message after the other, each with its commands in one write. Idle sessions may stand beside them.
 //!
-//! Written apart from the relay's own protocol code. The last line on standard output is JSON.
+//! The last line on standard output is JSON.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use clap::Parser;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-
-/// A session without an answer for so long has failed.
-const PATIENCE: Duration = Duration::from_mins(1);
+use mailrelay_tests::submission::{Server, Session};
 
 /// Sends messages from many sessions and says how fast they were accepted.
 #[derive(Clone, Debug, Parser)]
@@ -65,22 +58,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arc::new(Arguments::parse());
-    let connector = connector(&arguments)?;
+    let server = server(&arguments)?;
     let mut idle = Vec::new();
     for _ in 0..arguments.idle {
-        idle.push(
-            Session::open(&arguments, &connector)
-                .await
-                .context("an idle session")?,
-        );
+        idle.push(Session::open(&server).await.context("an idle session")?);
     }
     let mut open = Vec::new();
     for _ in 0..arguments.sessions {
-        open.push(
-            Session::open(&arguments, &connector)
-                .await
-                .context("a session")?,
-        );
+        open.push(Session::open(&server).await.context("a session")?);
     }
     let content: Arc<[u8]> = content(&arguments).into();
     let left = Arc::new(AtomicU64::new(arguments.messages));
@@ -132,17 +117,15 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn connector(arguments: &Arguments) -> anyhow::Result<TlsConnector> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&arguments.authority)? {
-        roots.add(certificate?)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+fn server(arguments: &Arguments) -> anyhow::Result<Server> {
+    let authority = std::fs::read_to_string(&arguments.authority)
+        .with_context(|| arguments.authority.display().to_string())?;
+    Server::new(
+        arguments.address,
+        &arguments.name,
+        &authority,
+        &arguments.auth,
+    )
 }
 
 /// The commands before the content of a message, whose replies are not waited for (RFC 2920, and
@@ -171,68 +154,4 @@ fn content(arguments: &Arguments) -> Vec<u8> {
         content.push_str("\r\n");
     }
     content.into_bytes()
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-/// An authenticated session.
-struct Session {
-    stream: BufStream<Box<dyn Stream>>,
-    line: Vec<u8>,
-}
-
-impl Session {
-    async fn open(arguments: &Arguments, connector: &TlsConnector) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(arguments.address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from(arguments.name.clone())?;
-        let stream: Box<dyn Stream> = Box::new(connector.connect(name, stream).await?);
-        let mut session = Self {
-            stream: BufStream::with_capacity(1024, 16 * 1024, stream),
-            line: Vec::new(),
-        };
-        session.expect(b'2').await?;
-        session.say(b"EHLO load.example\r\n").await?;
-        session.expect(b'2').await?;
-        session
-            .say(format!("AUTH {}\r\n", arguments.auth).as_bytes())
-            .await?;
-        session.expect(b'2').await?;
-        Ok(session)
-    }
-
-    /// Sends a message; how long the reply to its last octet took.
-    async fn send(&mut self, commands: &str, content: &[u8]) -> anyhow::Result<Duration> {
-        self.stream.write_all(commands.as_bytes()).await?;
-        self.say(content).await?;
-        let start = Instant::now();
-        for _ in 0..3 {
-            self.expect(b'2').await?;
-        }
-        Ok(start.elapsed())
-    }
-
-    async fn say(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets).await?;
-        self.stream.flush().await
-    }
-
-    /// Reads one reply, which must be of this class.
-    async fn expect(&mut self, class: u8) -> anyhow::Result<()> {
-        loop {
-            self.line.clear();
-            let read = self.stream.read_until(b'\n', &mut self.line);
-            let read = tokio::time::timeout(PATIENCE, read)
-                .await
-                .context("no reply")??;
-            ensure!(read > 0, "the relay closed the connection");
-            if self.line.first() != Some(&class) {
-                bail!("{}", String::from_utf8_lossy(&self.line));
-            }
-            if self.line.get(3) != Some(&b'-') {
-                return Ok(());
-            }
-        }
-    }
 }

@@ -5,6 +5,7 @@ mod bounce;
 mod changes;
 mod domains;
 mod durability;
+mod flow;
 mod handover;
 mod identity;
 mod lifecycle;

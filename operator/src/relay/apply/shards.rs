@@ -87,7 +87,14 @@ pub(super) async fn let_go(
             leave_service(context, shard, objects).await?;
             Ok(Some("it leaves the Service".to_owned()))
         }
-        drain::Step::Wait(why) => Ok(Some(why)),
+        drain::Step::Wait(why) => {
+            // An older form may not understand the configuration of today, should it have to start again.
+            // What lies on the pod's own disk would not survive the change.
+            if let (Some(live), Some(_)) = (&shard.deployment, &objects.claim) {
+                apply(context, &objects.deployment, Some(live.as_ref())).await?;
+            }
+            Ok(Some(why))
+        }
         drain::Step::Remove if !drain::knows(shard, found.scale.replicas) => {
             Ok(Some("it does not know yet that it is to go".to_owned()))
         }

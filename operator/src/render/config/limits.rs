@@ -8,9 +8,16 @@ use relay_config::{Duration, Limits};
 use super::invalid;
 use crate::render::{Violation, quantity};
 
+/// Until every node knows that a pod which is told to stop is out of the Service, in seconds. Without
+/// another one that is ready nodes go on leading clients to it, so nothing is lost there either.
+const SHUTDOWN_DELAY: u64 = 5;
+
 /// The limits of the spec, the rest at their defaults.
 pub(super) fn build(limits: Option<&api::Limits>) -> Result<Limits, Violation> {
-    let mut built = Limits::default();
+    let mut built = Limits {
+        shutdown_delay: Duration::from_secs(SHUTDOWN_DELAY),
+        ..Limits::default()
+    };
     let Some(limits) = limits else {
         return Ok(built);
     };

@@ -78,12 +78,12 @@ fn a_relay_knows_all_of_its_shards_and_which_of_them_stay() {
     let three = siblings(3, 3).unwrap();
     let host = |index| format!("outbox-{index}.outbox-shards.mail.svc");
     assert_eq!(three.hosts, [host(0), host(1), host(2)]);
-    assert_eq!((three.count(), three.port), (3, 8443));
+    assert_eq!((three.staying().count(), three.port), (3, 8443));
     assert_eq!(three.server_name, "outbox.mailrelay.internal");
     let shrinks = siblings(1, 3).unwrap();
-    assert_eq!((shrinks.hosts.len(), shrinks.count()), (3, 1));
+    assert_eq!((shrinks.hosts.len(), shrinks.staying().count()), (3, 1));
     let goes = siblings(0, 1).unwrap();
-    assert_eq!((goes.hosts.len(), goes.count()), (1, 0));
+    assert_eq!((goes.hosts.len(), goes.staying().count()), (1, 0));
     assert_eq!(siblings(0, 0), None);
     // A stray claim may carry any number.
     assert_eq!(siblings(1, i32::MAX).unwrap().hosts.len(), 1024);

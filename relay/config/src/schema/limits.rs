@@ -45,6 +45,9 @@ pub struct Limits {
     /// How far ahead a client may have a message sent, announced as `FUTURERELEASE` (RFC 4865).
     /// Default 168h (7 days); 0s is not at all.
     pub maximum_hold: Duration,
+    /// How long the relay goes on as if nothing were once it is told to stop, so that whoever leads
+    /// clients to it has learnt to lead them elsewhere. Default 0s; at most 1m.
+    pub shutdown_delay: Duration,
     /// Time that open transactions get to finish when the relay stops. Default 25s.
     pub shutdown_grace: Duration,
 }
@@ -64,6 +67,7 @@ impl Default for Limits {
             minimum_rate: 256,
             commands: 1000,
             maximum_hold: Duration::from_secs(7 * 24 * 3600),
+            shutdown_delay: Duration::from_secs(0),
             shutdown_grace: Duration::from_secs(25),
         }
     }

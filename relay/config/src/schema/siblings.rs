@@ -15,10 +15,14 @@ pub struct Siblings {
     /// Host name or address of every shard, in the order of their numbers, this one included. Names
     /// are completed with the search list of the system.
     pub hosts: Vec<String>,
-    /// How many of them stay: shard `n` is about to go when `n` is this number or more, and hands its
-    /// mail to those that stay. 0 when all go. Default: all stay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub staying: Option<u32>,
+    /// Numbers of those that are about to go, ascending: each hands its mail to those that stay. A shard
+    /// whose number is beyond the list is about to go, too. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<u32>,
+    /// Numbers of those that do not exist, ascending. The queue of such a shard was empty when it went:
+    /// what is known of mail on its way to or from it is final. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<u32>,
     /// Admin port of every shard. Default 8443.
     #[serde(default = "admin_port")]
     pub port: u16,
@@ -32,15 +36,23 @@ fn admin_port() -> u16 {
 }
 
 impl Siblings {
-    /// Number of shards that stay.
-    pub fn count(&self) -> u32 {
-        let all = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
-        self.staying.unwrap_or(all)
+    /// Numbers of the shards that exist, ascending.
+    pub fn existing(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..)
+            .take(self.hosts.len())
+            .filter(|shard| !self.gone.contains(shard))
     }
 
-    /// The host of a shard.
+    /// Numbers of the shards that stay, ascending.
+    pub fn staying(&self) -> impl Iterator<Item = u32> + '_ {
+        self.existing()
+            .filter(|shard| !self.leaving.contains(shard))
+    }
+
+    /// The host of a shard; `None` when there is no such shard, any more or at all.
     pub fn host(&self, shard: u32) -> Option<&str> {
         let index = usize::try_from(shard).ok()?;
-        self.hosts.get(index).map(String::as_str)
+        let host = self.hosts.get(index).map(String::as_str)?;
+        (!self.gone.contains(&shard)).then_some(host)
     }
 }

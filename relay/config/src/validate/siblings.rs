@@ -44,12 +44,24 @@ impl Config {
                 "is 0; give the port of admin.address".into(),
             );
         }
-        let count = siblings.count();
-        if usize::try_from(count).is_ok_and(|count| count > number) {
-            return invalid(
-                "siblings.staying",
-                format!("{count} is more than the {number} shards of siblings.hosts"),
-            );
+        let mut named = HashSet::new();
+        let lists = [
+            ("siblings.leaving", &siblings.leaving),
+            ("siblings.gone", &siblings.gone),
+        ];
+        for (field, list) in lists {
+            for shard in list {
+                if usize::try_from(*shard).is_ok_and(|shard| shard >= number) {
+                    let message =
+                        format!("{shard} is none of the {number} shards of siblings.hosts");
+                    return invalid(field, message);
+                }
+                if !named.insert(shard) {
+                    let message =
+                        format!("{shard} stands twice in siblings.leaving and siblings.gone");
+                    return invalid(field, message);
+                }
+            }
         }
         host_name("siblings.serverName", &siblings.server_name)
     }

@@ -73,10 +73,10 @@ impl Engine {
         let sending = async {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                if self.context.place().number == 0 {
+                if self.context.place().is_first() {
                     self.send_tls_reports(now()).await;
                 } else if let Err(error) = hand_in(&self.context).await {
-                    tracing::debug!(%error, "counts for TLS reports wait for shard 0");
+                    tracing::debug!(%error, "counts for TLS reports wait for the shard that sends them");
                 }
             }
         };
@@ -85,10 +85,12 @@ impl Engine {
 
     /// At the end: the volume of a shard that goes may go with it.
     pub(super) async fn finish_tls_reports(&self) {
-        if self.context.place().number != 0 {
+        if !self.context.place().is_first() {
             let handed_in = tokio::time::timeout(LAST, hand_in(&self.context)).await;
             if !matches!(handed_in, Ok(Ok(()))) {
-                tracing::info!("counts for TLS reports stay on disk; shard 0 was not reached");
+                tracing::info!(
+                    "counts for TLS reports stay on disk; the shard that sends them was not reached"
+                );
             }
         }
         self.flush_tls_reports().await;
@@ -264,16 +266,19 @@ impl Engine {
     }
 }
 
-/// Gives shard 0 what was counted here, until it has all.
+/// Gives the shard that reports for all what was counted here, until it has all.
 pub(super) async fn hand_in(context: &Context) -> Result<(), SiblingError> {
+    let first = context.place().first();
     while let Some(batch) = context.tls_reports.outgoing() {
-        let handed_in: HandedIn = match siblings::ask(context, 0, HANDED_IN, &batch).await {
+        let handed_in: HandedIn = match siblings::ask(context, first, HANDED_IN, &batch).await {
             // It would be so for ever, and hold up all others.
             Err(SiblingError::Refused {
                 code: StatusCode::PAYLOAD_TOO_LARGE,
                 ..
             }) => {
-                tracing::warn!("counts for TLS reports are too many for shard 0, and are dropped");
+                tracing::warn!(
+                    "counts for TLS reports are too many for the shard that sends them, and are dropped"
+                );
                 HandedIn { late: 0 }
             }
             answer => answer?,
