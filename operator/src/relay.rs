@@ -12,6 +12,7 @@ mod dereference;
 mod discard;
 mod drain;
 mod issuers;
+mod moves;
 mod refresh;
 mod rollout;
 mod scale;

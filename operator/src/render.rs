@@ -15,7 +15,7 @@ pub(crate) mod fixtures;
 mod programmed;
 mod quantity;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use operator_api::conditions::reason;
@@ -95,10 +95,10 @@ pub struct RelayInputs<'a> {
     pub issuers: &'a [relay_config::Issuer],
     /// Data of the listeners' TLS Secret; not needed when no listener uses TLS.
     pub tls: Option<&'a SecretData>,
-    /// Shards that are to be there: those with a number below.
-    pub staying: i32,
-    /// Shards that exist or are wanted, those that are to go included: the greatest number and one.
-    pub shards: i32,
+    /// Numbers of the shards that are to be there.
+    pub staying: &'a BTreeSet<i32>,
+    /// Numbers of those that are to go and still exist.
+    pub leaving: &'a BTreeSet<i32>,
     /// Data of the admin port's Secret.
     pub internal: &'a SecretData,
 }

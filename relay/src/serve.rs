@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use relay_config::SHARD_VARIABLE;
+use relay_config::{QueueSettings, SHARD_VARIABLE};
 use relay_queue::{OpenError, Queue, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -119,7 +119,9 @@ async fn serve(path: &Path, telemetry: &Telemetry) -> Result<(), ServeError> {
     let shard =
         siblings::own_number(&snapshot.config, variable.as_deref()).map_err(ServeError::Shard)?;
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-    let queue = open_queue(path, &snapshot)?;
+    let Some(queue) = open_queue(path, &snapshot, &mut stop).await? else {
+        return Ok(());
+    };
     let directory = beside(path, &snapshot.load().config.queue.directory);
     let state = directory
         .parent()
@@ -257,8 +259,40 @@ async fn stop_in_time(context: &SharedContext, stop: &mut StopSignals) {
     }
 }
 
-fn open_queue(path: &Path, snapshot: &Arc<ArcSwap<Snapshot>>) -> Result<Queue, ServeError> {
+/// The queue, once nobody else uses it; `None` when the relay is told to stop meanwhile.
+async fn open_queue(
+    path: &Path,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    stop: &mut StopSignals,
+) -> Result<Option<Queue>, ServeError> {
     let settings = snapshot.load().config.queue.clone();
+    let end = tokio::time::Instant::now() + settings.lock_timeout.get();
+    let mut waits = false;
+    loop {
+        let opened = try_queue(path, &settings, snapshot);
+        match opened {
+            Err(ServeError::Queue(error @ OpenError::InUse(_)))
+                if tokio::time::Instant::now() < end =>
+            {
+                if !std::mem::replace(&mut waits, true) {
+                    let seconds = settings.lock_timeout.get().as_secs();
+                    tracing::info!(seconds, %error, "waiting for the queue, queue.lockTimeout at most");
+                }
+            }
+            opened => return opened.map(Some),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(QUEUE_CHECK) => {}
+            () = stop.received() => return Ok(None),
+        }
+    }
+}
+
+fn try_queue(
+    path: &Path,
+    settings: &QueueSettings,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+) -> Result<Queue, ServeError> {
     let directory = beside(path, &settings.directory);
     let destination = delivery::destination_of(snapshot);
     let (queue, recovery) = Queue::open(

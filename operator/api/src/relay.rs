@@ -69,8 +69,6 @@ use crate::{Duration, NamespaceRule};
         .field_path(".listeners"),
     validation = Rule::new("(has(self.queue) && has(self.queue.storage) ? self.queue.storage : 'Persistent') == (has(oldSelf.queue) && has(oldSelf.queue.storage) ? oldSelf.queue.storage : 'Persistent')")
         .message("queue.storage cannot be changed, since the mail that waits there would be lost; make a second SmtpRelay and move the clients"),
-    validation = Rule::new("(has(self.queue) && has(self.queue.storageClassName) ? self.queue.storageClassName : '') == (has(oldSelf.queue) && has(oldSelf.queue.storageClassName) ? oldSelf.queue.storageClassName : '')")
-        .message("queue.storageClassName cannot be changed, since a claim keeps its class; make a second SmtpRelay and move the clients"),
     validation = Rule::new("quantity(has(self.queue) && has(self.queue.size) ? string(self.queue.size) : '1Gi').compareTo(quantity(has(oldSelf.queue) && has(oldSelf.queue.size) ? string(oldSelf.queue.size) : '1Gi')) >= 0")
         .message("queue.size cannot shrink, since a claim cannot; give the old size or more"),
 )]
@@ -279,6 +277,11 @@ impl SmtpRelaySpec {
             .as_ref()
             .and_then(|domains| domains.namespaces.clone())
             .unwrap_or_default()
+    }
+
+    /// Storage class that the claims are to have, if the spec names one.
+    pub fn storage_class(&self) -> Option<&str> {
+        self.queue.as_ref()?.storage_class_name.as_deref()
     }
 
     /// Where the queue lies.

@@ -120,9 +120,8 @@ async fn apply_workload(
         let name = names::bucket_secret(&found.key.1, index);
         remove::<Secret>(context, found, &name, &context.stores.secrets).await?;
     }
-    let replicas = found.scale.replicas;
     let wanted: Vec<rollout::State> = pairs(found, &shards)
-        .filter(|(shard, _)| shard.index < replicas)
+        .filter(|(shard, _)| found.stays(shard.index))
         .map(|(shard, objects)| rollout::State {
             index: shard.index,
             exists: shard.deployment.is_some(),
@@ -144,12 +143,14 @@ async fn apply_workload(
         return Ok(());
     }
     for (shard, objects) in pairs(found, &shards) {
-        if shard.index < replicas {
+        if found.stays(shard.index) {
             let due = now_due.contains(&shard.index);
             keep(context, shard, objects, due, applied).await?;
             refresh_files(context, shard, &hash).await?;
         } else if let Some(why) = let_go(context, found, shard, objects).await? {
-            applied.draining.push((shard.index, why));
+            applied
+                .draining
+                .push((shard.index, found.moves.explain(shard.index, why)));
             refresh_files(context, shard, &hash).await?;
         } else {
             applied.changed = true;

@@ -18,6 +18,7 @@ use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use relay_config::RelayStatus;
 
 use super::issuers::{self, Issuers};
+use super::moves::{self, Moves};
 use super::scale::{self, Scale};
 use super::{Key, RelayError, admin, key};
 use crate::certificates::{Authority, SecretData};
@@ -43,6 +44,7 @@ pub(super) struct Found {
     pub(super) internal: Option<Secret>,
     pub(super) shards: Vec<Shard>,
     pub(super) scale: Scale,
+    pub(super) moves: Moves,
 }
 
 /// What exists of one shard.
@@ -76,8 +78,15 @@ pub(super) async fn run(
     let mut shards = shards(relay, context, &key);
     ask(context, &key, authority.as_ref(), &mut shards, now).await;
     let scale = scale::decide(relay, &shards);
+    let moves = moves::decide(scale.replicas, relay.spec.storage_class(), &shards);
+    for index in &moves.staying {
+        if !shards.iter().any(|shard| shard.index == *index) {
+            shards.push(Shard::absent(*index));
+        }
+    }
     Ok(Found {
         scale,
+        moves,
         namespaces: context.stores.namespaces(),
         domains: attached(
             &context.stores.domains,
@@ -219,7 +228,7 @@ fn slot<'a, K: Resource>(
 impl Found {
     /// Whether shard `index` is to stay.
     pub(super) fn stays(&self, index: i32) -> bool {
-        index < self.scale.replicas && self.relay.metadata.deletion_timestamp.is_none()
+        self.moves.staying.contains(&index) && self.relay.metadata.deletion_timestamp.is_none()
     }
 }
 

@@ -78,10 +78,10 @@ pub(super) fn step(shard: &Shard, storage: Storage, now: Timestamp) -> Step {
 }
 
 /// Whether a shard that runs knows that it is to go: until then it may take the mail of another one that
-/// goes, too. `staying`: how many shards stay; without any nothing is handed over.
-pub(super) fn knows(shard: &Shard, staying: i32) -> bool {
+/// goes, too. `others_stay`: without any that stays nothing is handed over.
+pub(super) fn knows(shard: &Shard, others_stay: bool) -> bool {
     match &shard.report {
-        Some(Ok(report)) => staying == 0 || report.hand_over.is_some(),
+        Some(Ok(report)) => !others_stay || report.hand_over.is_some(),
         // One that does not run takes nothing.
         _ => true,
     }
@@ -214,10 +214,10 @@ mod tests {
             hand_over: Some(HandOverStatus { error: None }),
             ..report
         });
-        assert!(!knows(&shard(Some(report(0))), 1));
-        assert!(knows(&shard(Some(told)), 1));
-        assert!(knows(&shard(Some(report(0))), 0));
-        assert!(knows(&shard(None), 1));
+        assert!(!knows(&shard(Some(report(0))), true));
+        assert!(knows(&shard(Some(told)), true));
+        assert!(knows(&shard(Some(report(0))), false));
+        assert!(knows(&shard(None), true));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(super) fn decide(relay: &SmtpRelay, shards: &[Shard]) -> Scale {
 }
 
 /// Whether the shard is in the Service.
-fn is_accepting(shard: &Shard) -> bool {
+pub(super) fn is_accepting(shard: &Shard) -> bool {
     let label = match (&shard.pod, &shard.deployment) {
         (Some(pod), _) => pod.labels().get(ACCEPTING_LABEL),
         (None, Some(deployment)) => born_accepting(deployment),

@@ -148,6 +148,12 @@ fn files(
         Tls::Issued { .. } => Some(&certificates.serving.data),
         Tls::Provided { secret, .. } => found.named.get(secret),
     };
+    let leaving = found
+        .shards
+        .iter()
+        .map(|shard| shard.index)
+        .filter(|index| !found.moves.staying.contains(index))
+        .collect();
     render(&RelayInputs {
         relay: &found.relay,
         namespaces: &found.namespaces,
@@ -156,13 +162,8 @@ fn files(
         secrets: &found.named,
         issuers: &found.issuers.usable,
         tls,
-        staying: found.scale.replicas,
-        shards: found
-            .shards
-            .iter()
-            .map(|shard| shard.index.saturating_add(1))
-            .max()
-            .unwrap_or(0),
+        staying: &found.moves.staying,
+        leaving: &leaving,
         internal: &certificates.internal.data,
     })
 }

@@ -1,13 +1,14 @@
 //! The main configuration file.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use operator_api::conditions::reason;
 use operator_api::{self as api, names};
 use relay_config::{
-    Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Dns, Health,
-    Listener, ListenerRole, ListenerTls, Privacy, QueueSettings, Siblings, VERSION,
+    Admin, Authentication, AuthenticationSettings, CertificateFiles, Cidr, Config, Dns, Duration,
+    Health, Listener, ListenerRole, ListenerTls, Privacy, QueueSettings, Siblings, VERSION,
 };
 
 use super::{BUCKET_DIRECTORY, INTERNAL_DIRECTORY, RelayInputs, TLS_DIRECTORY, Violation};
@@ -55,6 +56,7 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
         },
         queue: QueueSettings {
             directory: Path::new(names::STATE_DIRECTORY).join("queue"),
+            lock_timeout: Duration::from_secs(LOCK_TIMEOUT),
             ..QueueSettings::default()
         },
         delivery,
@@ -75,6 +77,10 @@ pub(super) fn build(inputs: &RelayInputs<'_>) -> Result<(Config, SecretData), Vi
     Ok((config, files))
 }
 
+/// Seconds. A pod that is evicted or deleted gets its successor before it has ended, for which it has its
+/// whole grace period.
+const LOCK_TIMEOUT: u64 = 120;
+
 /// The name by which a relay greets; also a name in its certificate.
 pub(crate) fn hostname(relay: &api::SmtpRelay) -> String {
     relay.spec.hostname.clone().unwrap_or_else(|| {
@@ -93,17 +99,25 @@ fn siblings(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Siblings>, Violation> {
-    let staying = inputs.staying.clamp(0, MOST_SHARDS);
-    let shards = inputs.shards.clamp(staying, MOST_SHARDS);
-    if shards == 0 {
+    // A stray claim may carry any number.
+    let known = |index: &&i32| (0..MOST_SHARDS).contains(*index);
+    let existing = inputs.staying.union(inputs.leaving).filter(known);
+    let Some(last) = existing.clone().max() else {
         return Ok(None);
-    }
+    };
+    let existing: BTreeSet<&i32> = existing.collect();
+    let gone = (0..*last).filter(|index| !existing.contains(index));
     Ok(Some(Siblings {
-        hosts: (0..shards)
+        hosts: (0..=*last)
             .map(|index| names::shard_host(name, namespace, index))
             .collect(),
-        leaving: (staying..shards).map(i32::unsigned_abs).collect(),
-        gone: Vec::new(),
+        leaving: inputs
+            .leaving
+            .iter()
+            .filter(known)
+            .map(|index| index.unsigned_abs())
+            .collect(),
+        gone: gone.map(i32::unsigned_abs).collect(),
         port: build_port("admin", names::ADMIN_PORT)?,
         server_name: names::internal_server_name(name),
     }))

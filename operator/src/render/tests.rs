@@ -79,8 +79,8 @@ fn run(
         secrets,
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
-        staying: 1,
-        shards: 1,
+        staying: &BTreeSet::from([0]),
+        leaving: &BTreeSet::new(),
         internal: &CERTIFICATES.internal.data,
     })
 }

@@ -222,6 +222,9 @@ pub struct QueueSettings {
     pub messages: u64,
     /// Free octets below which new messages are answered 452. Default 67108864 (64 MiB).
     pub minimum_free_bytes: u64,
+    /// How long a relay that starts waits for another process that uses the queue, such as its
+    /// predecessor in its last moments. Default 0s: it ends with an error at once.
+    pub lock_timeout: Duration,
 }
 
 impl Default for QueueSettings {
@@ -230,6 +233,7 @@ impl Default for QueueSettings {
             directory: PathBuf::from("queue"),
             messages: 1_000_000,
             minimum_free_bytes: 64 * 1024 * 1024,
+            lock_timeout: Duration::from_secs(0),
         }
     }
 }

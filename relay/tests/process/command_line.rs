@@ -197,6 +197,25 @@ fn a_second_process_on_one_queue_is_refused() {
 }
 
 #[test]
+fn a_successor_waits_for_the_queue_as_long_as_it_may() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["queue"]["lockTimeout"] = json!("1m");
+    setup.write();
+    let mut first = setup.start();
+    let second = setup.launch();
+    second.logged("waiting for the queue, queue.lockTimeout at most");
+    first.terminate();
+    assert!(first.ended().success(), "{}", first.log_text());
+    second.logged("ready");
+    // Nor does it wait when it is told to stop.
+    let mut third = setup.launch();
+    third.logged("waiting for the queue, queue.lockTimeout at most");
+    third.terminate();
+    assert!(third.ended().success(), "{}", third.log_text());
+}
+
+#[test]
 fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut setup = setup();

@@ -88,6 +88,11 @@ impl Setup {
         self.start_with(&[])
     }
 
+    /// Does not wait until it is ready.
+    pub(crate) fn launch(&self) -> Relay {
+        Relay::launch(&self.path("relay.json"), &[])
+    }
+
     /// With settings in the environment.
     pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Relay {
         Relay::start(&self.path("relay.json"), environment)
@@ -136,6 +141,12 @@ struct Log {
 impl Relay {
     /// Starts and waits until it says that it is ready.
     pub(crate) fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
+        let relay = Self::launch(config, environment);
+        relay.logged("ready");
+        relay
+    }
+
+    fn launch(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = command()
             .envs(environment.iter().copied())
             .arg("serve")
@@ -158,9 +169,7 @@ impl Relay {
             shared.lines.lock().unwrap().1 = true;
             shared.more.notify_all();
         });
-        let relay = Self { child, log };
-        relay.logged("ready");
-        relay
+        Self { child, log }
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -28,8 +28,8 @@ const DELIVERY_LIMIT: Duration = Duration::from_mins(5);
 async fn a_scale_down_from_three_with_mail_waiting_disturbs_no_client() -> anyhow::Result<()> {
     scenario::run_alone("shrink", 34, async |scenario: &mut Scenario| {
         let queued: u64 = setting("MAILRELAY_QUEUED", 3000)?;
-        let account = scenario.set_up("  replicas: 3").await?;
         let mut sink = sink(scenario, 134).await?;
+        let account = scenario.set_up("  replicas: 3").await?;
         let server = server(scenario, &account).await?;
         let mails = mails(scenario);
         let before = Flow::start(&server, &mails, 0..queued, Duration::ZERO, 30);
@@ -82,9 +82,9 @@ async fn a_scale_down_from_three_with_mail_waiting_disturbs_no_client() -> anyho
 async fn a_rollout_and_an_eviction_at_two_shards_disturb_no_client() -> anyhow::Result<()> {
     scenario::run_alone("rollout", 35, async |scenario: &mut Scenario| {
         let rate: u32 = setting("MAILRELAY_RATE", 200)?;
-        let account = scenario.set_up("  replicas: 2").await?;
         let mut sink = sink(scenario, 135).await?;
         sink.open().await?;
+        let account = scenario.set_up("  replicas: 2").await?;
         let server = server(scenario, &account).await?;
         let interval = Duration::from_secs(1) / rate;
         let flow = Flow::start(&server, &mails(scenario), 0..u64::MAX, interval, 40);
@@ -118,6 +118,92 @@ async fn a_rollout_and_an_eviction_at_two_shards_disturb_no_client() -> anyhow::
     .await
 }
 
+#[tokio::test]
+async fn a_claim_of_another_class_gets_the_mail_and_no_client_notices() -> anyhow::Result<()> {
+    scenario::run_alone("move", 36, async |scenario: &mut Scenario| {
+        let mut sink = sink(scenario, 136).await?;
+        let class = other_class(scenario).await?;
+        let account = scenario.set_up("").await?;
+        let server = server(scenario, &account).await?;
+        let mails = mails(scenario);
+        let before = Flow::start(&server, &mails, 0..500, Duration::ZERO, 10);
+        let before = flawless("the first messages", before.finish().await)?;
+        holds(scenario, 500).await?;
+        let steady = Flow::start(
+            &server,
+            &mails,
+            500..u64::MAX,
+            Duration::from_millis(50),
+            10,
+        );
+        let start = Instant::now();
+        let namespace = &scenario.namespace;
+        let change = json!({"spec": {"queue": {"storageClassName": class}}});
+        namespace.patch(Kind::SmtpRelay, RELAY, &change).await?;
+        let claim = format!("{RELAY}-queue-0");
+        let has_class = |claim: Option<&Value>| {
+            claim.is_some_and(|claim| claim["spec"]["storageClassName"] == json!(class))
+        };
+        let awaited = "a claim of the new class";
+        namespace
+            .watch(
+                Kind::PersistentVolumeClaim,
+                &claim,
+                awaited,
+                2 * PATIENCE,
+                has_class,
+            )
+            .await?;
+        // The second shard was there for the time only.
+        let deployment = format!("{RELAY}-1");
+        namespace
+            .gone(Kind::Deployment, &deployment, 2 * PATIENCE)
+            .await?;
+        namespace
+            .condition(Kind::SmtpRelay, RELAY, "Ready", "True", PATIENCE)
+            .await?;
+        println!(
+            "the queue moved to another class in {:.1?}",
+            start.elapsed()
+        );
+        let during = flawless("the move", steady.stop().await)?;
+        let all = 500 + u64::try_from(during.accepted.len())?;
+        holds(scenario, all).await?;
+        sink.open().await?;
+        arrives_once(&sink, &[&before, &during]).await
+    })
+    .await
+}
+
+/// A storage class like the default one, under another name.
+async fn other_class(scenario: &Scenario) -> anyhow::Result<String> {
+    const NAME: &str = "mailrelay-test-other";
+    let listed = scenario
+        .cluster
+        .kubectl()
+        .args(["get", "storageclasses", "--output=json"])
+        .succeed()
+        .await?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let is_default = |class: &&Value| {
+        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+    };
+    let mut class = listed["items"]
+        .as_array()
+        .and_then(|classes| classes.iter().find(is_default))
+        .context("the cluster has no default storage class")?
+        .clone();
+    class["metadata"] = json!({"name": NAME});
+    scenario
+        .cluster
+        .kubectl()
+        .args(["apply", "--server-side", "-f", "-"])
+        .input(class.to_string())
+        .succeed()
+        .await?;
+    Ok(NAME.to_owned())
+}
+
 /// Number in the environment, or the default.
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> anyhow::Result<T> {
     match std::env::var(name) {
@@ -128,7 +214,8 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> anyhow::Result<T> {
     }
 }
 
-/// The mail server of `bulk.<zone>`, which does not listen yet.
+/// The mail server of `bulk.<zone>`, which does not listen yet. To be made before the relay is set up: by then the
+/// zone with its records is served.
 async fn sink(scenario: &mut Scenario, host: u8) -> anyhow::Result<Sink> {
     let address = Ipv4Addr::new(10, 250, 0, host);
     scenario.cluster.add_address(address).await?;

@@ -347,11 +347,6 @@ fn o22_what_a_claim_cannot_follow_is_refused() {
             "queue.storage cannot be changed",
         ),
         (
-            json!({"queue": {"storageClassName": "slow"}}),
-            json!({"queue": {"storageClassName": "fast"}}),
-            "queue.storageClassName cannot be changed",
-        ),
-        (
             json!({"queue": {"size": "2Gi"}}),
             json!({}),
             "queue.size cannot shrink",

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::kubernetes::apply::{Outcome, Owned};
 use crate::relay::build::ShardObjects;
 use crate::relay::dereference::{Found, Shard};
-use crate::relay::{RelayError, drain, refresh};
+use crate::relay::{RelayError, drain, moves, refresh};
 
 /// A shard that stays.
 pub(super) async fn keep(
@@ -64,7 +64,14 @@ async fn keep_claim(
     if live.is_some_and(|live| live.metadata.deletion_timestamp.is_some()) {
         return Ok(false);
     }
-    match apply(context, claim, live).await {
+    let mut claim = claim.clone();
+    if let (Some(spec), Some(live)) = (&mut claim.spec, live)
+        && moves::differs(live, spec.storage_class_name.as_deref())
+    {
+        // Its shard waits for its turn to move; a claim keeps its class.
+        spec.storage_class_name = live.spec.clone().unwrap_or_default().storage_class_name;
+    }
+    match apply(context, &claim, live).await {
         Ok(outcome) => Ok(outcome != Outcome::Unchanged),
         Err(RelayError::Apply(error)) if live.is_some() && error.not_allowed().is_some() => {
             let why = error.not_allowed().unwrap_or_default();
@@ -95,7 +102,7 @@ pub(super) async fn let_go(
             }
             Ok(Some(why))
         }
-        drain::Step::Remove if !drain::knows(shard, found.scale.replicas) => {
+        drain::Step::Remove if !drain::knows(shard, !found.moves.staying.is_empty()) => {
             Ok(Some("it does not know yet that it is to go".to_owned()))
         }
         drain::Step::Revive => {

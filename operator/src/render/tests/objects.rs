@@ -69,8 +69,8 @@ fn what_cannot_be_used_is_left_out_and_the_others_go_on() {
         secrets: &BTreeMap::new(),
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
-        staying: 1,
-        shards: 1,
+        staying: &BTreeSet::from([0]),
+        leaving: &BTreeSet::new(),
         internal: &CERTIFICATES.internal.data,
     })
     .unwrap();

@@ -44,8 +44,8 @@ fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
         secrets: &BTreeMap::new(),
         issuers: &[],
         tls: Some(&CERTIFICATES.serving.data),
-        staying: 1,
-        shards: 1,
+        staying: &BTreeSet::from([0]),
+        leaving: &BTreeSet::new(),
         internal: &CERTIFICATES.internal.data,
     };
     let rendered = render(&inputs).unwrap();
@@ -59,8 +59,8 @@ fn bounces_and_suppression_reach_the_relay_once_there_is_a_secret() {
 
 #[test]
 fn a_relay_knows_all_of_its_shards_and_which_of_them_stay() {
-    let siblings = |replicas: i32, shards: i32| {
-        let relay = relay(json!({"replicas": replicas}));
+    let siblings = |staying: &[i32], leaving: &[i32]| {
+        let relay = relay(json!({}));
         let inputs = RelayInputs {
             relay: &relay,
             namespaces: &namespaces(),
@@ -69,22 +69,24 @@ fn a_relay_knows_all_of_its_shards_and_which_of_them_stay() {
             secrets: &BTreeMap::new(),
             issuers: &[],
             tls: Some(&CERTIFICATES.serving.data),
-            staying: replicas,
-            shards,
+            staying: &staying.iter().copied().collect(),
+            leaving: &leaving.iter().copied().collect(),
             internal: &CERTIFICATES.internal.data,
         };
         config(&render(&inputs).unwrap()).siblings
     };
-    let three = siblings(3, 3).unwrap();
+    let three = siblings(&[0, 1, 2], &[]).unwrap();
     let host = |index| format!("outbox-{index}.outbox-shards.mail.svc");
     assert_eq!(three.hosts, [host(0), host(1), host(2)]);
     assert_eq!((three.staying().count(), three.port), (3, 8443));
     assert_eq!(three.server_name, "outbox.mailrelay.internal");
-    let shrinks = siblings(1, 3).unwrap();
-    assert_eq!((shrinks.hosts.len(), shrinks.staying().count()), (3, 1));
-    let goes = siblings(0, 1).unwrap();
+    let shrinks = siblings(&[0], &[3, 4]).unwrap();
+    assert_eq!(shrinks.hosts.len(), 5);
+    assert_eq!((shrinks.leaving, shrinks.gone), (vec![3, 4], vec![1, 2]));
+    let goes = siblings(&[], &[0]).unwrap();
     assert_eq!((goes.hosts.len(), goes.staying().count()), (1, 0));
-    assert_eq!(siblings(0, 0), None);
-    // A stray claim may carry any number.
-    assert_eq!(siblings(1, i32::MAX).unwrap().hosts.len(), 1024);
+    assert_eq!(siblings(&[], &[]), None);
+    // A stray claim may carry any number, or none that makes sense.
+    let stray = siblings(&[0], &[i32::MAX, -1, 1024, 1023]).unwrap();
+    assert_eq!((stray.hosts.len(), stray.leaving), (1024, vec![1023]));
 }

@@ -56,6 +56,10 @@ pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: boo
             replicas,
             ..crate::relay::scale::Scale::default()
         },
+        moves: crate::relay::moves::Moves {
+            staying: (0..replicas).collect(),
+            moving: None,
+        },
         shards,
     }
 }

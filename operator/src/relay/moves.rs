@@ -1,0 +1,186 @@
+//! Which shards stay, while claims move to another storage class. Pure.
+//!
+//! A claim keeps its class for life, so a shard moves by going and coming back: it leaves the Service,
+//! hands its mail to the others and goes with its claim, as at a scale-down, and is made anew with a claim of
+//! the new class. One shard at a time, and only while all others are ready; a relay of one shard gets a
+//! second one for the time. A shard that is no longer wanted stays as long as none of the wanted ones is ready,
+//! so that somebody serves the clients and takes its mail. Whatever is interrupted is decided anew from what is there: a shard that is on its
+//! way out goes on going, unless the spec asks for its class again.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+use super::dereference::Shard;
+use super::scale::is_accepting;
+
+/// What is known of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    index: i32,
+    /// Its claim has another class than the spec asks for.
+    differs: bool,
+    /// It is out of the Service, or about to be.
+    going: bool,
+    ready: bool,
+}
+
+impl State {
+    /// Nobody else may serve the clients.
+    fn serves(self) -> bool {
+        self.ready && !self.going
+    }
+}
+
+/// What was decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moves {
+    /// Shards that are to be there and in the Service.
+    pub(super) staying: BTreeSet<i32>,
+    /// The one that goes to be made anew.
+    pub(super) moving: Option<i32>,
+}
+
+impl Moves {
+    /// Why a shard that goes is still there, with the reason why it goes.
+    pub(super) fn explain(&self, index: i32, why: String) -> String {
+        if self.moving == Some(index) {
+            return format!("its claim moves to spec.queue.storageClassName; {why}");
+        }
+        why
+    }
+}
+
+/// `replicas`: how many shards there are to be. `class`: the class that the spec names, if any; a spec that names
+/// none is content with whatever class a claim has.
+pub(super) fn decide(replicas: i32, class: Option<&str>, shards: &[Shard]) -> Moves {
+    let states = shards.iter().map(|shard| State {
+        index: shard.index,
+        differs: shard
+            .claim
+            .as_ref()
+            .is_some_and(|claim| differs(claim, class)),
+        going: shard.exists() && !is_accepting(shard),
+        ready: shard.is_ready(),
+    });
+    plan(replicas, &states.collect::<Vec<_>>())
+}
+
+/// Whether a claim is of another class than this one.
+pub(super) fn differs(claim: &PersistentVolumeClaim, class: Option<&str>) -> bool {
+    let live = claim.spec.as_ref();
+    let live = live.and_then(|spec| spec.storage_class_name.as_deref());
+    class.is_some_and(|class| live != Some(class))
+}
+
+fn plan(replicas: i32, states: &[State]) -> Moves {
+    let mut moves = without_care(replicas, states);
+    let is_served = |index: &i32| states.iter().any(|one| one.index == *index && one.ready);
+    if !moves.staying.is_empty() && !moves.staying.iter().any(is_served) {
+        let others = states.iter().filter(|state| state.serves());
+        moves.staying.extend(others.map(|state| state.index));
+        moves.moving = moves
+            .moving
+            .filter(|moving| !moves.staying.contains(moving));
+    }
+    moves
+}
+
+/// The same as if the shards that stay were ready.
+fn without_care(replicas: i32, states: &[State]) -> Moves {
+    let wanted: BTreeSet<i32> = (0..replicas).collect();
+    let mut movers = states
+        .iter()
+        .filter(|state| state.differs && wanted.contains(&state.index));
+    let Some(mover) = movers
+        .clone()
+        .find(|state| state.going)
+        .or_else(|| movers.next())
+    else {
+        return Moves {
+            staying: wanted,
+            moving: None,
+        };
+    };
+    let mut others = wanted;
+    others.remove(&mover.index);
+    if others.is_empty() {
+        others.insert(replicas);
+    }
+    let is_ready = |index: &i32| {
+        let state = states.iter().find(|state| state.index == *index);
+        state.is_some_and(|state| state.ready)
+    };
+    if mover.going || others.iter().all(is_ready) {
+        return Moves {
+            staying: others,
+            moving: Some(mover.index),
+        };
+    }
+    others.insert(mover.index);
+    Moves {
+        staying: others,
+        moving: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `new` and `old`: the class; `going`, `ready`.
+    fn states(text: &[&str]) -> Vec<State> {
+        (0..)
+            .zip(text)
+            .filter(|(_, flags)| !flags.is_empty())
+            .map(|(index, flags)| State {
+                index,
+                differs: flags.contains("old"),
+                going: flags.contains("going"),
+                ready: flags.contains("ready"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_shard_moves_at_a_time_while_the_others_are_ready() {
+        let rows: [(i32, &[&str], &[i32], Option<i32>); 15] = [
+            (2, &["new ready", "new ready"], &[0, 1], None),
+            (2, &["old ready", "old ready"], &[1], Some(0)),
+            (2, &["old going", "old ready"], &[1], Some(0)),
+            // It is gone, and is made anew before the next one goes.
+            (2, &["", "old ready"], &[0, 1], None),
+            (2, &["new", "old ready"], &[0, 1], None),
+            (2, &["new ready", "old ready"], &[0], Some(1)),
+            // Who has begun goes on, whatever becomes of the others.
+            (3, &["old ready", "old going", "old"], &[0, 2], Some(1)),
+            (3, &["old ready", "old ready", "old"], &[0, 1, 2], None),
+            // A relay of one shard gets a second one first.
+            (1, &["old ready"], &[0, 1], None),
+            (1, &["old ready", "new ready"], &[1], Some(0)),
+            // The second one goes when the first one is back.
+            (1, &["", "new ready"], &[0, 1], None),
+            (1, &["new", "new ready"], &[0, 1], None),
+            (1, &["new ready", "new ready"], &[0], None),
+            // Nobody comes back from a way out for that.
+            (1, &["new", "new ready going"], &[0], None),
+            (0, &["old going"], &[], None),
+        ];
+        for (replicas, shards, staying, moving) in rows {
+            let expected = Moves {
+                staying: staying.iter().copied().collect(),
+                moving,
+            };
+            assert_eq!(plan(replicas, &states(shards)), expected, "{shards:?}");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_names_no_class_is_content_with_any() {
+        let mut claim = PersistentVolumeClaim::default();
+        assert!(!differs(&claim, None) && differs(&claim, Some("fast")));
+        claim.spec.get_or_insert_default().storage_class_name = Some("fast".to_owned());
+        assert!(!differs(&claim, None) && !differs(&claim, Some("fast")));
+        assert!(differs(&claim, Some("slow")));
+    }
+}
