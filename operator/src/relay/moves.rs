@@ -142,9 +142,12 @@ mod tests {
             .collect()
     }
 
+    /// Replicas, shards, and what is decided: who stays, and who moves.
+    type Row<'a> = (i32, &'a [&'a str], &'a [i32], Option<i32>);
+
     #[test]
     fn one_shard_moves_at_a_time_while_the_others_are_ready() {
-        let rows: [(i32, &[&str], &[i32], Option<i32>); 15] = [
+        let rows: [Row<'_>; 15] = [
             (2, &["new ready", "new ready"], &[0, 1], None),
             (2, &["old ready", "old ready"], &[1], Some(0)),
             (2, &["old going", "old ready"], &[1], Some(0)),

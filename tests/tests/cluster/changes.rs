@@ -211,7 +211,7 @@ pub(crate) async fn scale(namespace: &Namespace, replicas: u32) -> anyhow::Resul
     Ok(())
 }
 
-pub(crate) async fn shards(namespace: &Namespace) -> anyhow::Result<Vec<Value>> {
+async fn shards(namespace: &Namespace) -> anyhow::Result<Vec<Value>> {
     let relay = namespace
         .get(Kind::SmtpRelay, RELAY)
         .await?

@@ -6,7 +6,6 @@ mod changes;
 mod domains;
 mod durability;
 mod flow;
-mod handover;
 mod identity;
 mod lifecycle;
 mod refusal;
