@@ -8,7 +8,9 @@ use mailrelay_tests::namespace::Kind;
 use mailrelay_tests::receiver::Delivered;
 use mailrelay_tests::scenario::{self, CREDENTIAL, DOMAIN, PATIENCE, Scenario};
 use mailrelay_tests::wait;
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::durability::relay_pod;
 
 /// From `kubectl apply` of an SmtpRelay to the first accepted message.
 const FIRST_ACCEPTED_LIMIT: Duration = Duration::from_secs(15);
@@ -16,7 +18,8 @@ const FIRST_ACCEPTED_LIMIT: Duration = Duration::from_secs(15);
 const EDIT_LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn mail_over_each_port_arrives_with_both_signatures() -> anyhow::Result<()> {
+async fn o19_mail_over_each_port_of_a_pod_that_may_write_nothing_arrives_with_both_signatures()
+-> anyhow::Result<()> {
     scenario::run_alone("submission", 11, async |scenario: &mut Scenario| {
         let start = Instant::now();
         scenario.namespace.apply(&scenario.manifests("")).await?;
@@ -35,26 +38,20 @@ async fn mail_over_each_port_arrives_with_both_signatures() -> anyhow::Result<()
         );
         scenario.receiver.expect(&customer, 1, PATIENCE).await?;
 
+        is_restricted(&relay_pod(&scenario.namespace).await?)?;
+
         scenario.publish().await?;
         let mail = |subject: &str| Mail::new(&sender, &customer, subject);
         let place = &scenario.place;
         let implicit = account.at(465, Encryption::Implicit);
+        let clear = |port| account.at(port, Encryption::StartTls);
         let outcomes = [
             place.send(&account, &mail("smtplib 587")).await?,
             place.send(&implicit, &mail("smtplib 465")).await?,
             place.swaks(&implicit, &mail("swaks 465")).await?,
-            place
-                .msmtp(&account.at(2525, Encryption::StartTls), &mail("msmtp 2525"))
-                .await?,
-            place
-                .swaks(&account.at(25, Encryption::StartTls), &mail("swaks 25"))
-                .await?,
-            place
-                .send(
-                    &account.at(8025, Encryption::StartTls),
-                    &mail("smtplib 8025"),
-                )
-                .await?,
+            place.msmtp(&clear(2525), &mail("msmtp 2525")).await?,
+            place.swaks(&clear(25), &mail("swaks 25")).await?,
+            place.send(&clear(8025), &mail("smtplib 8025")).await?,
         ];
         for outcome in &outcomes {
             ensure!(outcome.accepted, "{outcome:?}");
@@ -72,6 +69,23 @@ async fn mail_over_each_port_arrives_with_both_signatures() -> anyhow::Result<()
         Ok(())
     })
     .await
+}
+
+/// Neither root nor able to become it, and with nothing to write to but its volumes.
+fn is_restricted(pod: &Value) -> anyhow::Result<()> {
+    let user = &pod["spec"]["securityContext"]["runAsNonRoot"];
+    ensure!(*user == true, "runAsNonRoot: {user}");
+    let containers = pod["spec"]["containers"].as_array();
+    for container in containers.into_iter().flatten() {
+        let context = &container["securityContext"];
+        ensure!(context["readOnlyRootFilesystem"] == true, "{context}");
+        ensure!(context["allowPrivilegeEscalation"] == false, "{context}");
+        ensure!(
+            context["capabilities"] == json!({"drop": ["ALL"]}),
+            "{context}"
+        );
+    }
+    Ok(())
 }
 
 /// Both signatures pass, and both are of the domain in `From`.

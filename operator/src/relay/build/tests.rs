@@ -228,3 +228,41 @@ fn reports_come_from_anywhere_to_their_listener_and_to_no_other() {
         json!([{"port": 10587, "protocol": "TCP"}])
     );
 }
+
+#[test]
+fn o30_what_a_shard_may_reach_at_its_siblings_they_let_in_and_both_directions_are_ruled() {
+    for relay in [relay(json!({"replicas": 3})), full()] {
+        let policy = network::policy(&relay, &settings()).unwrap();
+        let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
+        assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+        let own = &spec["podSelector"];
+        let sides: Vec<Vec<&Value>> = [("ingress", "from"), ("egress", "to")]
+            .map(|(side, peer)| {
+                let rules = spec[side].as_array().unwrap().iter();
+                let siblings = rules.filter(|rule| rule[peer] == json!([{"podSelector": own}]));
+                siblings.map(|rule| &rule["ports"]).collect()
+            })
+            .to_vec();
+        assert_eq!(sides[0], sides[1]);
+        assert_eq!(sides[0], [&json!([{"port": 8443, "protocol": "TCP"}])]);
+    }
+}
+
+#[test]
+fn o31_each_probe_is_a_request_that_the_relay_itself_answers() {
+    for relay in [relay(json!({})), full()] {
+        let deployment =
+            serde_json::to_value(workload::deployment(&relay, 0, &settings(), true)).unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let ports = container["ports"].as_array().unwrap();
+        for kind in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let probe = container[kind].as_object().unwrap();
+            assert!(!probe.contains_key("exec"), "{kind}: {probe:?}");
+            let port = &probe["httpGet"]["port"];
+            assert!(
+                ports.iter().any(|one| one["name"] == *port),
+                "{kind}: {port}"
+            );
+        }
+    }
+}
