@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{crds, run};
+use crate::{crds, release, run};
 
 /// Turns SmtpRelay, SendingDomain and SmtpCredential objects into running mail relays.
 #[derive(Debug, Parser)]
@@ -23,6 +23,15 @@ enum Command {
     Run(RunArguments),
     /// Print the custom resource definitions, or write or check them as files.
     Crds(CrdArguments),
+    /// Take the operator's finalizer off SmtpRelays: the last step of an uninstall.
+    Release(ReleaseArguments),
+}
+
+#[derive(Debug, Args)]
+struct ReleaseArguments {
+    /// Namespace of the SmtpRelays; may be repeated. All namespaces when not given.
+    #[arg(long = "namespace", value_name = "NAME")]
+    namespaces: Vec<String>,
 }
 
 /// Arguments of `operator run`.
@@ -96,6 +105,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Crds(arguments) => write_crds(arguments),
+        Command::Release(arguments) => release(&arguments.namespaces),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,6 +114,15 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn release(namespaces: &[String]) -> anyhow::Result<()> {
+    let released = release::run(namespaces)?;
+    writeln!(
+        std::io::stdout(),
+        "finalizer taken off {released} SmtpRelays"
+    )?;
+    Ok(())
 }
 
 fn write_crds(arguments: CrdArguments) -> anyhow::Result<()> {

@@ -20,7 +20,9 @@ use operator_api::SmtpCredential;
 
 use crate::context::Context;
 use crate::guarded_secret::WriteError;
+use crate::holder;
 use crate::kubernetes::controller::Failure;
+use crate::render::admission::Attached as _;
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,9 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
+    if holder::attached_elsewhere(&context, &credential.relay_key(), now).await {
+        return Ok(Action::requeue(holder::PAUSE));
+    }
     let seen = dereference::run(&credential, &context).await?;
     let judged = validate::run(&credential, &seen);
     let prepared = build::run(&credential, &seen, &judged, now)?;

@@ -28,7 +28,9 @@ use operator_api::SendingDomain;
 
 use crate::context::Context;
 use crate::guarded_secret::WriteError;
+use crate::holder;
 use crate::kubernetes::controller::Failure;
+use crate::render::admission::Attached as _;
 
 pub(crate) use validate::relay_is_accepted;
 
@@ -80,6 +82,9 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
+    if holder::attached_elsewhere(&context, &domain.relay_key(), now).await {
+        return Ok(Action::requeue(holder::PAUSE));
+    }
     let seen = dereference::run(&domain, &context, now).await?;
     let judged = validate::run(&domain, &seen, now);
     let prepared = build::run(&domain, &seen, &judged, now).await?;

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use election::{Decision, Observed, decide};
 
+/// Name of the Lease.
+pub const LEASE: &str = "mailrelay-operator";
 /// How long a Lease counts after its holder last renewed it.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// A holder that could not renew for this long gives up.

@@ -11,6 +11,7 @@ mod cleanup;
 mod dereference;
 mod discard;
 mod drain;
+mod issued;
 mod issuers;
 mod moves;
 mod refresh;
@@ -30,8 +31,10 @@ use operator_api::conditions::reason;
 
 use crate::certificates::CertificateError;
 use crate::context::Context;
+use crate::holder;
 use crate::kubernetes::apply::ApplyError;
 use crate::kubernetes::controller::Failure;
+use crate::kubernetes::events::{self, RECONCILE};
 use crate::kubernetes::finalizer;
 use crate::render::Violation;
 
@@ -84,6 +87,11 @@ fn key(relay: &SmtpRelay) -> Key {
 /// Brings one relay in order.
 pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<Action, RelayError> {
     let now = Timestamp::now();
+    if let Some(other) = holder::elsewhere(&context, &relay, now).await {
+        let (recorder, note) = (&context.recorder, holder::note(&other));
+        events::warning(recorder, relay.as_ref(), holder::REASON, RECONCILE, &note).await;
+        return Ok(Action::requeue(holder::PAUSE));
+    }
     if relay.metadata.deletion_timestamp.is_some() {
         return cleanup::run(&relay, &context, now).await;
     }
@@ -91,7 +99,8 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
     if context.stores.is_terminating(&key(&relay).0) {
         return Ok(Action::await_change());
     }
-    finalizer::ensure(&context.client, relay.as_ref()).await?;
+    let operator = context.settings.namespace.as_deref();
+    finalizer::ensure(&context.client, relay.as_ref(), operator).await?;
     let found = dereference::run(&relay, &context, now).await?;
     let judged = validate::run(&found, now)?;
     let prepared = build::run(&found, judged, &context.settings, now);
@@ -109,7 +118,7 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
 /// Whether the relay's spec names a Secret of its namespace.
 pub fn names_secret(relay: &SmtpRelay, name: &str) -> bool {
     let spec = &relay.spec;
-    let tls = spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref());
+    let tls = relay.provided_tls_secret();
     let delivery = spec.delivery.iter();
     let authorities = delivery
         .clone()
@@ -118,7 +127,5 @@ pub fn names_secret(relay: &SmtpRelay, name: &str) -> bool {
     let smarthosts = delivery
         .flat_map(operator_api::Delivery::all_smarthosts)
         .flat_map(|(_, host)| host.secrets());
-    tls.chain(smarthosts)
-        .chain(authorities)
-        .any(|named| named == name)
+    tls.as_deref() == Some(name) || smarthosts.chain(authorities).any(|named| named == name)
 }

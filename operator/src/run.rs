@@ -20,23 +20,25 @@ use crate::cli::RunArguments;
 use crate::context::{Asking, Context, Settings};
 use crate::http::{self, Health};
 use crate::kubernetes::controller;
-use crate::leader::Candidate;
+use crate::leader::{Candidate, LEASE};
 use crate::telemetry::Telemetry;
 
-/// Name of the Lease.
-const LEASE: &str = "mailrelay-operator";
 /// Reconciles that run at a stop get this long; the rest of a pod's grace is for the Lease.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(arguments: RunArguments) -> anyhow::Result<()> {
+    runtime()?.block_on(serve(arguments))
+}
+
+/// What a client of the API server runs on.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // kube installs a provider too, but only when it is the first to need one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the runtime cannot start")?
-        .block_on(serve(arguments))
+        .context("the runtime cannot start")
 }
 
 async fn serve(arguments: RunArguments) -> anyhow::Result<()> {

@@ -10,18 +10,21 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+use crate::audit;
 use crate::prerequisites;
 use crate::process::{Run, checkout};
 
 /// Where the operator is installed.
 pub const OPERATOR_NAMESPACE: &str = "mailrelay-system";
-/// Name of the release, and so of what the chart makes.
+/// Name of the release.
 pub const RELEASE: &str = "mailrelay";
+/// Name of the operator's Deployment and ServiceAccount in it.
+pub const OPERATOR: &str = "mailrelay-mailrelay-operator";
 /// Building Kubernetes on a cold machine takes most of this.
 const UP_LIMIT: Duration = Duration::from_mins(40);
 /// Compiling both binaries on a cold machine takes most of this.
 const IMAGES_LIMIT: Duration = Duration::from_mins(50);
-const INSTALL_LIMIT: Duration = Duration::from_mins(3);
+pub(crate) const INSTALL_LIMIT: Duration = Duration::from_mins(3);
 /// The own cluster's name server, which answers pods and this host alike.
 const OWN_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 const OWN_STATE: &str = "/run/mailrelay-cluster";
@@ -35,9 +38,11 @@ pub struct Cluster {
     pub resolver: Ipv4Addr,
     /// Directory of zone files that this name server serves.
     pub zones: PathBuf,
-    kubeconfig: PathBuf,
+    /// What tells the operator's and the relay's images from others of the same name, once loaded.
+    pub images: String,
+    pub(crate) kubeconfig: PathBuf,
     kubectl: PathBuf,
-    helm: PathBuf,
+    pub(crate) helm: PathBuf,
     own: bool,
 }
 
@@ -78,15 +83,14 @@ impl Cluster {
             Ok(tool().args(["bin", name]).succeed().await?.trim().into())
         };
         let kubeconfig = PathBuf::from(kubeconfig.trim());
-        let state = std::env::var_os("MAILRELAY_CLUSTER_STATE")
-            .map_or_else(|| PathBuf::from(OWN_STATE), PathBuf::from);
         Ok(Self {
             client: client(&kubeconfig).await?,
             resolver: OWN_RESOLVER,
-            zones: state.join("zones"),
+            zones: state().join("zones"),
             kubectl: program("kubectl").await?,
             helm: program("helm").await?,
             kubeconfig,
+            images: String::new(),
             own: true,
         })
     }
@@ -115,6 +119,7 @@ impl Cluster {
             kubectl: "kubectl".into(),
             helm: "helm".into(),
             kubeconfig,
+            images: String::new(),
             own: false,
         })
     }
@@ -128,21 +133,29 @@ impl Cluster {
         })
     }
 
-    /// Builds the images and gives them to the cluster's node. Returns what tells these images from
-    /// others of the same name.
+    /// Builds the images and gives them to the cluster's node.
     ///
     /// Where `MAILRELAY_TEST_IMAGES=REGISTRY:TAG` names images that the node has or can pull, those
     /// are used as they are; on another cluster that is the only way.
-    pub async fn load_images(&self) -> anyhow::Result<String> {
+    pub async fn load_images(&mut self) -> anyhow::Result<()> {
         if let Ok(given) = std::env::var("MAILRELAY_TEST_IMAGES") {
-            return Ok(given.replace(['/', ':'], "-"));
+            self.images = given.replace(['/', ':'], "-");
+            return Ok(());
         }
         ensure!(
             self.own,
             "KUBECONFIG is set, so MAILRELAY_TEST_IMAGES must be, too: REGISTRY:TAG of the images \
              relay and operator, such as registry.example.com/mailrelay:dev"
         );
+        self.images = self.load_build(&[]).await?;
+        Ok(())
+    }
+
+    /// Gives the node the images that `tests/images/build` makes with these arguments; what tells them
+    /// from others.
+    pub(crate) async fn load_build(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let said = Run::new(checkout().join("tests/images/build"))
+            .args(arguments)
             .progress()
             .limit(IMAGES_LIMIT)
             .succeed()
@@ -167,59 +180,6 @@ impl Cluster {
             .succeed()
             .await?;
         Ok(identity)
-    }
-
-    /// Installs the operator with its chart, or upgrades it, and waits until it is there.
-    ///
-    /// Its namespace enforces PodSecurity `restricted`, and no value is set but the images. The
-    /// images' identity goes into an annotation, so that new images of the same name are run.
-    pub async fn install(&self, identity: &str) -> anyhow::Result<()> {
-        self.kubectl()
-            .args(["apply", "--server-side", "-f", "-"])
-            .input(namespace_manifest(OPERATOR_NAMESPACE))
-            .succeed()
-            .await?;
-        let mut helm = Run::new(&self.helm)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .args(["upgrade", "--install", RELEASE])
-            .arg(checkout().join("charts/mailrelay-operator"))
-            .args([
-                "--namespace",
-                OPERATOR_NAMESPACE,
-                "--wait",
-                "--timeout",
-                "120s",
-                // CRDs may have been applied by hand before.
-                "--take-ownership",
-            ])
-            .args([
-                "--set-string",
-                &format!("podAnnotations.mailrelay-images={identity}"),
-            ]);
-        for value in image_values() {
-            helm = helm.args(["--set", &value]);
-        }
-        match helm.limit(INSTALL_LIMIT).succeed().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.context(format!("operator:\n{}", self.operator_log().await))),
-        }
-    }
-
-    /// Removes the operator, as `helm uninstall` does; CRDs and what they hold stay.
-    pub async fn uninstall(&self) -> anyhow::Result<()> {
-        Run::new(&self.helm)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .args([
-                "uninstall",
-                RELEASE,
-                "--namespace",
-                OPERATOR_NAMESPACE,
-                "--ignore-not-found",
-            ])
-            .limit(INSTALL_LIMIT)
-            .succeed()
-            .await?;
-        Ok(())
     }
 
     /// Ends the project's own cluster; leaves any other one alone.
@@ -288,6 +248,36 @@ impl Cluster {
         Ok(())
     }
 
+    /// Path of its kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Ends a component of the own cluster, such as `kube-apiserver`; its data stays.
+    pub async fn stop_component(&self, name: &str) -> anyhow::Result<()> {
+        tool().args(["stop", name]).succeed().await?;
+        Ok(())
+    }
+
+    /// Starts it again and waits until it serves.
+    pub async fn start_component(&self, name: &str) -> anyhow::Result<()> {
+        tool()
+            .args(["start", name])
+            .limit(INSTALL_LIMIT)
+            .succeed()
+            .await?;
+        Ok(())
+    }
+
+    /// What the operator in `namespace` has asked of the API server; empty on a cluster that is not ours.
+    pub fn audit(&self, namespace: &str) -> anyhow::Result<Vec<audit::Request>> {
+        if !self.own {
+            return Ok(Vec::new());
+        }
+        let account = format!("system:serviceaccount:{namespace}:{OPERATOR}");
+        audit::read(&state().join("logs/audit.log"), &account)
+    }
+
     /// What the operator said last, for errors.
     pub async fn operator_log(&self) -> String {
         let Ok(deployment) = self.operator_deployment().await else {
@@ -317,20 +307,12 @@ pub fn namespace_manifest(name: &str) -> String {
     )
 }
 
-/// `--set` values that name the images: those just built, or `MAILRELAY_TEST_IMAGES`.
-fn image_values() -> Vec<String> {
-    let images =
-        std::env::var("MAILRELAY_TEST_IMAGES").unwrap_or_else(|_| "mailrelay.dev:dev".into());
-    let (registry, tag) = images.rsplit_once(':').unwrap_or((&images, "dev"));
-    vec![
-        format!("image.repository={registry}/operator"),
-        format!("image.tag={tag}"),
-        format!("relayImage.repository={registry}/relay"),
-        format!("relayImage.tag={tag}"),
-    ]
+fn state() -> PathBuf {
+    std::env::var_os("MAILRELAY_CLUSTER_STATE")
+        .map_or_else(|| PathBuf::from(OWN_STATE), PathBuf::from)
 }
 
-fn tool() -> Run {
+pub(crate) fn tool() -> Run {
     Run::new(checkout().join("tests/cluster/cluster"))
 }
 

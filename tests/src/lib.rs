@@ -6,6 +6,10 @@
 //! them, feeds them and reads what they recorded. Nothing here knows the operator's or the relay's
 //! code: what the tests learn, they learn from the Kubernetes API, from logs and from mail.
 
+#[cfg(feature = "kubernetes")]
+pub mod audit;
+#[cfg(feature = "kubernetes")]
+pub mod chart;
 pub mod clients;
 #[cfg(feature = "kubernetes")]
 pub mod cluster;

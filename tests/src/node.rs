@@ -41,6 +41,16 @@ pub async fn kill_relay(namespace: &Namespace, pod: &Value) -> anyhow::Result<()
     Ok(())
 }
 
+/// A command of this machine in the network of a pod with a relay process, where the pod's own image has no
+/// programs.
+pub fn in_network_of(pod: &Value) -> anyhow::Result<Run> {
+    let processes = processes(&text(pod, "/metadata/uid")?)?;
+    let process = processes
+        .first()
+        .context("no relay process of the pod on this machine")?;
+    Ok(Run::new("nsenter").args(["--net", "--target", process]))
+}
+
 /// Ids of the processes named `relay` whose control group is that of the pod.
 fn processes(pod: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();

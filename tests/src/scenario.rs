@@ -92,9 +92,9 @@ async fn whole(
 
 async fn prepare() -> anyhow::Result<Cluster> {
     prerequisites::ensure(&["mail", "receiver"]).await?;
-    let cluster = Cluster::connect().await?;
-    let identity = cluster.load_images().await?;
-    cluster.install(&identity).await?;
+    let mut cluster = Cluster::connect().await?;
+    cluster.load_images().await?;
+    cluster.install().await?;
     Ok(cluster)
 }
 

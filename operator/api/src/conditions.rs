@@ -60,6 +60,10 @@ pub mod reason {
     pub const CERTIFICATE_MISSING: &str = "CertificateMissing";
     /// `TlsReady` is false: the Secret does not hold a certificate and its key.
     pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
+    /// `TlsReady` is false: there is no cert-manager, or the operator may not use it.
+    pub const CERT_MANAGER_UNAVAILABLE: &str = "CertManagerUnavailable";
+    /// `TlsReady` is false: cert-manager has not issued the certificate.
+    pub const CERTIFICATE_PENDING: &str = "CertificatePending";
     /// `TlsReady` is false: the certificate has expired.
     pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
 
@@ -87,6 +91,9 @@ pub mod reason {
     /// `IssuersReady` is false: the keys of an issuer cannot be had; those that were known stay in
     /// force.
     pub const ISSUER_UNAVAILABLE: &str = "IssuerUnavailable";
+
+    /// `Accepted` is false: the relay has no room for the object.
+    pub const RELAY_FULL: &str = "RelayFull";
 
     /// `Programmed` is true: every shard runs it.
     pub const PROGRAMMED: &str = "Programmed";

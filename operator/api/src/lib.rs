@@ -33,12 +33,12 @@ pub use domain::{
 };
 pub use relay::{
     AddressLiterals, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy, Delivery,
-    DeliveryTls, Dns, Dnssec, Domains, EnvironmentVariable, Limits, Listener, ListenerRole,
-    ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate,
-    Privacy, Queue, RelayAuthentication, RelayTls, Reports, Retry, Route, ScaleToZeroPolicy,
-    ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost,
-    SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus,
-    Storage, TlsOverride, TlsReports, default_listeners,
+    DeliveryTls, Dns, Dnssec, Domains, EnvironmentVariable, IssuerReference, Limits, Listener,
+    ListenerRole, ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy,
+    PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Reports, Retry, Route,
+    ScaleToZeroPolicy, ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase, ShardStatus,
+    Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay, SmtpRelaySpec,
+    SmtpRelayStatus, Storage, TlsOverride, TlsReports, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

@@ -34,6 +34,9 @@ pub const ROTATE_NOW_ANNOTATION: &str = "mailrelay.dev/rotate-now";
 /// Annotation with a digest of what the operator last applied to an object.
 pub const APPLIED_ANNOTATION: &str = "mailrelay.dev/applied";
 
+/// Annotation of an SmtpRelay with the namespace of the operator that has it in hand.
+pub const OPERATOR_ANNOTATION: &str = "mailrelay.dev/operator";
+
 /// Port of `/healthz`, `/readyz` and `/metrics` in relay pods.
 pub const HEALTH_PORT: i32 = 8080;
 
@@ -87,6 +90,11 @@ pub const BUCKET_ENTRY: &str = "bucket.json";
 /// Secret with the listeners' certificate that the operator issues.
 pub fn tls_secret(relay: &str) -> String {
     format!("{relay}-tls")
+}
+
+/// Certificate of cert-manager for the listeners, and the Secret that it is written to.
+pub fn issued_secret(relay: &str) -> String {
+    format!("{relay}-tls-issued")
 }
 
 /// Secret with the relay's own authority; never mounted into a pod.

@@ -9,6 +9,7 @@ mod privacy;
 mod route;
 mod smarthost;
 mod status;
+mod tls;
 mod transport;
 
 pub use authentication::{
@@ -25,6 +26,7 @@ pub use privacy::Privacy;
 pub use route::Route;
 pub use smarthost::{OAuth2, Smarthost, SmarthostLookup, SmarthostTls};
 pub use status::{ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
+pub use tls::{IssuerReference, RelayTls};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
 use kube::{CustomResource, KubeSchema};
@@ -206,18 +208,6 @@ impl Default for SmtpRelaySpec {
             service: None,
         }
     }
-}
-
-/// Certificate of the listeners.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RelayTls {
-    /// Secret of type `kubernetes.io/tls` in the relay's namespace, such as cert-manager writes. A
-    /// renewed certificate is in force within seconds, without a restart. Default: the operator's
-    /// own certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub secret_name: Option<String>,
 }
 
 /// Who may connect.

@@ -28,6 +28,8 @@ pub(super) struct Seen {
     pub(super) secret: Option<Secret>,
     /// The namespace is about to go.
     pub(super) terminating: bool,
+    /// The relay's Secrets have no room for it.
+    pub(super) lacks_room: bool,
     /// PEM of the relay's authorities, once the relay's controller has published them.
     pub(super) authorities: Option<String>,
 }
@@ -70,6 +72,9 @@ pub(super) async fn run(
             .collect(),
         secret: read_secret(credential, context, &namespace).await?,
         terminating: stores.is_terminating(&namespace),
+        lacks_room: context
+            .programmed
+            .lacks_room_for_credential(&credential.relay_key(), &claim),
         authorities,
     })
 }

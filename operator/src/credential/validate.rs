@@ -24,6 +24,7 @@ pub(super) fn run(credential: &SmtpCredential, seen: &Seen) -> Judged {
     let rivals = seen.rivals.iter().map(AsRef::as_ref);
     let accepted = admission::judge(credential, relay, &seen.namespaces, rivals)
         .and_then(|()| relay_is_accepted(relay))
+        .and_then(|()| admission::has_room(seen.lacks_room, credential))
         .and_then(|()| relay.map_or(Ok(()), takes_passwords))
         .and_then(|()| overlap(credential));
     let endpoint = match (&accepted, relay) {
@@ -83,11 +84,7 @@ fn judge_secret(
         let message = "the namespace is being deleted; no Secret is made in it";
         return Err(Violation::new(reason::PENDING, message));
     }
-    let own_authority = relay
-        .spec
-        .tls
-        .as_ref()
-        .is_none_or(|tls| tls.secret_name.is_none());
+    let own_authority = relay.provided_tls_secret().is_none();
     // An application that has the authority keeps it while the relay's ConfigMap is being repaired.
     let kept = || {
         let content = existing.as_ref()?.get(CA)?;

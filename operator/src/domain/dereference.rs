@@ -37,6 +37,8 @@ pub(super) struct Seen {
     pub(super) secret: Option<Secret>,
     /// The namespace is about to go.
     pub(super) terminating: bool,
+    /// The relay's Secrets have no room for it.
+    pub(super) lacks_room: bool,
     /// What DNS said.
     pub(super) check: Check,
     /// Of keys that wait to sign, where their records are seen.
@@ -78,6 +80,9 @@ pub(super) async fn run(
             .collect(),
         secret,
         terminating: context.stores.is_terminating(&namespace),
+        lacks_room: context
+            .programmed
+            .lacks_room_for_domain(&domain.relay_key(), &claim),
         check: Check::default(),
         spread: BTreeMap::new(),
     };

@@ -41,7 +41,8 @@ pub(super) fn run(domain: &SendingDomain, seen: &Seen, now: Timestamp) -> Judged
         &seen.namespaces,
         seen.rivals.iter().map(AsRef::as_ref),
     )
-    .and_then(|()| relay_is_accepted(seen.relay.as_deref()));
+    .and_then(|()| relay_is_accepted(seen.relay.as_deref()))
+    .and_then(|()| admission::has_room(seen.lacks_room, domain));
     let keys = judge_keys(domain, seen, &accepted, now);
     Judged { accepted, keys }
 }

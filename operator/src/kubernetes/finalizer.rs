@@ -3,8 +3,8 @@
 
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt as _};
-use operator_api::names::FINALIZER;
-use serde_json::json;
+use operator_api::names::{FINALIZER, OPERATOR_ANNOTATION};
+use serde_json::{Value, json};
 
 use super::apply::Owned;
 
@@ -13,21 +13,33 @@ pub fn is_set<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Adds the finalizer if it is missing.
-pub async fn ensure<K: Owned>(client: &Client, object: &K) -> Result<(), kube::Error> {
-    if is_set(object) {
+/// Adds the finalizer if it is missing, and the annotation that names the namespace of the operator, if that is
+/// known.
+pub async fn ensure<K: Owned>(
+    client: &Client,
+    object: &K,
+    operator: Option<&str>,
+) -> Result<(), kube::Error> {
+    let named = object
+        .annotations()
+        .get(OPERATOR_ANNOTATION)
+        .map(String::as_str);
+    if is_set(object) && (operator.is_none() || named == operator) {
         return Ok(());
     }
     let mut finalizers = object.finalizers().to_vec();
-    finalizers.push(FINALIZER.to_owned());
-    write(client, object, &finalizers).await
+    if !is_set(object) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let annotations = operator.map(|operator| json!({OPERATOR_ANNOTATION: operator}));
+    write(client, object, &finalizers, annotations).await
 }
 
 /// Removes the finalizer; an object that is gone already is no error.
 pub async fn remove<K: Owned>(client: &Client, object: &K) -> Result<(), kube::Error> {
     let mut finalizers = object.finalizers().to_vec();
     finalizers.retain(|name| name != FINALIZER);
-    match write(client, object, &finalizers).await {
+    match write(client, object, &finalizers, None).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         result => result,
     }
@@ -37,12 +49,16 @@ async fn write<K: Owned>(
     client: &Client,
     object: &K,
     finalizers: &[String],
+    annotations: Option<Value>,
 ) -> Result<(), kube::Error> {
-    let patch = json!({"metadata": {
+    let mut patch = json!({"metadata": {
         "finalizers": finalizers,
         "resourceVersion": object.resource_version(),
         "uid": object.uid(),
     }});
+    if let Some(annotations) = annotations {
+        patch["metadata"]["annotations"] = annotations;
+    }
     Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default())
         .patch_metadata(
             &object.name_any(),

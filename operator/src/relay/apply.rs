@@ -11,6 +11,7 @@ use relay_config::BUCKETS;
 
 use super::build::{Prepared, ShardObjects, Workload};
 use super::dereference::{Found, Shard};
+use super::issued::{self, Certificate, Lookup};
 use super::validate::Tls;
 use super::{RelayError, discard, rollout};
 use crate::certificates::Reissue;
@@ -43,6 +44,7 @@ pub(super) async fn run(
     let Prepared {
         service_account,
         certificates,
+        issued,
         ca,
         service,
         shards_service,
@@ -62,6 +64,7 @@ pub(super) async fn run(
             .find_map(|live| live.as_ref().filter(|live| live.name_any() == name));
         apply(context, secret, live).await?;
     }
+    apply_issued(context, found, issued.as_ref()).await?;
     cached(context, &service_account, &stores.service_accounts).await?;
     match &ca {
         Some(ca) => cached(context, ca, &stores.config_maps).await?,
@@ -98,6 +101,24 @@ pub(super) async fn run(
         apply_workload(context, found, workload, &mut applied).await?;
     }
     Ok(applied)
+}
+
+/// What cert-manager is asked for; without an issuer, what it was asked for before goes.
+async fn apply_issued(
+    context: &Context,
+    found: &Found,
+    wanted: Option<&Certificate>,
+) -> Result<(), RelayError> {
+    match (wanted, &found.issued) {
+        (Some(wanted), Lookup::Known(live)) => {
+            apply(context, wanted, live.as_deref()).await?;
+        }
+        (None, lookup) if found.relay.spec.issuer().is_none() => {
+            issued::clear(&found.relay, lookup, context).await?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 async fn apply_workload(

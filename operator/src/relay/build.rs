@@ -15,6 +15,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use operator_api::{ListenerTls, SmtpRelay, Storage};
 
 use super::dereference::Found;
+use super::issued::{self, Certificate};
 use super::validate::{Judged, Tls};
 use crate::certificates::Reissue;
 use crate::context::Settings;
@@ -26,6 +27,8 @@ pub(super) struct Prepared {
     pub(super) service_account: ServiceAccount,
     /// Authority, admin certificate, and the listeners' when the operator issues it.
     pub(super) certificates: Vec<Secret>,
+    /// What cert-manager is asked for.
+    pub(super) issued: Option<Certificate>,
     pub(super) ca: Option<ConfigMap>,
     pub(super) service: Service,
     /// By which shards find each other.
@@ -91,6 +94,7 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
     Prepared {
         service_account: workload::service_account(relay),
         certificates: files::certificates(relay, &certificates, issues_serving),
+        issued: issued::wanted(relay, &found.issued),
         ca: files::ca(relay, &tls, &certificates),
         service: network::service(relay),
         shards_service: network::shards_service(relay),
@@ -133,12 +137,8 @@ fn tls_secret(relay: &SmtpRelay) -> Option<String> {
         .any(|one| one.tls != ListenerTls::None);
     let name = relay.metadata.name.as_deref().unwrap_or_default();
     uses_tls.then(|| {
-        relay
-            .spec
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.secret_name.clone())
-            .unwrap_or_else(|| operator_api::names::tls_secret(name))
+        let provided = relay.provided_tls_secret();
+        provided.unwrap_or_else(|| operator_api::names::tls_secret(name))
     })
 }
 

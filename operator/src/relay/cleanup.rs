@@ -16,7 +16,7 @@ use kube::runtime::controller::Action;
 use operator_api::{DeletionPolicy, SmtpRelay, names};
 
 use super::dereference::{self, Found};
-use super::{RelayError, apply, build, discard, drain, key, status};
+use super::{RelayError, apply, build, discard, drain, issued, key, status};
 use crate::context::Context;
 use crate::kubernetes::{events, finalizer};
 use ending::Ending;
@@ -44,6 +44,10 @@ pub(super) async fn run(
         let round = round(context, &found, waited, now).await?;
         if !round.waiting.is_empty() {
             status::deleting(context, &found, &round.waiting, now).await?;
+            return Ok(Action::requeue(PAUSE));
+        }
+        // What cert-manager wrote has no owner that would take it along.
+        if !issued::clear(relay, &found.issued, context).await? {
             return Ok(Action::requeue(PAUSE));
         }
         tell_kept(context, &found, &round.kept).await;

@@ -17,6 +17,7 @@ use operator_api::names::{self, DRAINED_ANNOTATION, RELAY_LABEL, SHARD_LABEL};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use relay_config::RelayStatus;
 
+use super::issued;
 use super::issuers::{self, Issuers};
 use super::moves::{self, Moves};
 use super::scale::{self, Scale};
@@ -38,6 +39,8 @@ pub(super) struct Found {
     pub(super) credentials: Vec<(Arc<SmtpCredential>, Option<SecretData>)>,
     /// Secrets that the spec names, by name.
     pub(super) named: BTreeMap<String, SecretData>,
+    /// cert-manager's Certificate for the listeners.
+    pub(super) issued: issued::Lookup,
     pub(super) issuers: Issuers,
     pub(super) authority: Option<Secret>,
     pub(super) serving: Option<Secret>,
@@ -101,6 +104,7 @@ pub(super) async fn run(
             SmtpCredential::secret_name,
         ),
         named: named(relay, &api).await?,
+        issued: issued::look(relay, context).await?,
         issuers: issuers::run(relay, context, &key, now).await?,
         relay: Arc::clone(relay),
         key,
@@ -155,8 +159,9 @@ async fn named(
     api: &Api<Secret>,
 ) -> Result<BTreeMap<String, SecretData>, RelayError> {
     let spec = &relay.spec;
+    let tls = relay.provided_tls_secret();
     let mut wanted: Vec<&str> = Vec::new();
-    wanted.extend(spec.tls.iter().filter_map(|tls| tls.secret_name.as_deref()));
+    wanted.extend(tls.as_deref());
     if let Some(delivery) = &spec.delivery {
         let authorities = delivery.ca_secret_ref.iter();
         wanted.extend(authorities.map(|secret| secret.name.as_str()));

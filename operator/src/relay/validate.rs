@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use operator_api::ListenerTls;
 use operator_api::conditions::reason;
 
-use super::RelayError;
 use super::dereference::{Found, data};
+use super::{RelayError, issued};
 use crate::certificates::{
     self, Existing, ProvidedFault, RelayCertificates, SecretData, check_provided, serving_names,
 };
@@ -38,6 +38,8 @@ pub(super) enum Tls {
         secret: String,
         /// The leaf's last second, and the authorities that clients should trust.
         usable: Result<(Timestamp, Option<String>), Violation>,
+        /// What its issuer has to say of it, though it can be used.
+        notice: Option<String>,
     },
 }
 
@@ -93,7 +95,7 @@ fn tls(found: &Found, issued: &SecretData, now: Timestamp) -> Tls {
     {
         return Tls::Unused;
     }
-    let Some(secret) = spec.tls.as_ref().and_then(|tls| tls.secret_name.clone()) else {
+    let Some(secret) = found.relay.provided_tls_secret() else {
         let not_after = check_provided(issued, now).ok().map(|leaf| leaf.not_after);
         return Tls::Issued { not_after };
     };
@@ -119,7 +121,15 @@ fn tls(found: &Found, issued: &SecretData, now: Timestamp) -> Tls {
                 )
             }),
     };
-    Tls::Provided { secret, usable }
+    // What cert-manager lacks says more than what its Secret lacks.
+    let usable = usable
+        .map_err(|violation| issued::missing(&found.relay, &found.issued).unwrap_or(violation));
+    let notice = issued::notice(&found.relay, &found.issued);
+    Tls::Provided {
+        secret,
+        usable,
+        notice,
+    }
 }
 
 fn files(

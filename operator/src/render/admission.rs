@@ -160,6 +160,26 @@ fn allowed<T: Attached>(
     ))
 }
 
+/// The relay's Secrets have room for only so many.
+pub fn has_room<T: Attached>(lacks_room: bool, object: &T) -> Result<(), Violation> {
+    if !lacks_room {
+        return Ok(());
+    }
+    let (namespace, name) = object.relay_key();
+    let claim = object.claim();
+    Err(Violation::new(
+        reason::RELAY_FULL,
+        format!(
+            "spec.relayRef: bucket {} of SmtpRelay {namespace}/{name}, a Secret of at most {} octets, has no room \
+             for {} {claim:?} beside older ones; remove some, shorten their senders, or use a second \
+             SmtpRelay",
+            relay_config::bucket_of(&claim),
+            super::SECRET_LIMIT,
+            T::CLAIM,
+        ),
+    ))
+}
+
 fn conflict<T: Attached>(object: &T, first: &T) -> Violation {
     let holder = format!(
         "{} {}/{}",
@@ -178,8 +198,11 @@ fn conflict<T: Attached>(object: &T, first: &T) -> Violation {
     )
 }
 
+/// Time, namespace and name.
+pub(super) type Age = (Timestamp, String, String);
+
 /// The older comes first; of the same second, the first by namespace and name.
-fn age<T: Attached>(object: &T) -> (Timestamp, String, String) {
+pub(super) fn age<T: Attached>(object: &T) -> Age {
     let meta = object.meta();
     (
         // An object that the API server has not stamped yet is younger than all.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use operator_api::conditions::reason;
 use operator_api::{Sender, SendingDomain, SmtpCredential, UnauthorizedFromPolicy};
 use relay_config::{Bounces, Bucket, Credential, DkimKey, Domain, Grant, Suppression, bucket_of};
 
@@ -15,39 +14,91 @@ use crate::credential::binding;
 use crate::domain::keyring::Keyring;
 use crate::domain::return_keys;
 
+/// Room in each bucket.
+struct Filling {
+    bucket: Bucket,
+    size: usize,
+}
+
+/// What goes into a bucket.
+enum Entry {
+    Domain(Domain),
+    Credential(Credential),
+}
+
 /// Bucket contents by number, and what is in them.
+///
+/// Where a bucket would be larger than a Secret may be, the oldest objects have it, and the others are left out
+/// until there is room: nobody's new object takes anything from those that work.
 pub(super) fn build(
     inputs: &RelayInputs<'_>,
 ) -> Result<(BTreeMap<usize, Vec<u8>>, Entries), Violation> {
-    let mut buckets: BTreeMap<usize, Bucket> = BTreeMap::new();
+    let mut wanted: Vec<(admission::Age, Entry)> = domains(inputs)
+        .map(|(age, domain)| (age, Entry::Domain(domain)))
+        .collect();
+    wanted.extend(credentials(inputs).map(|(age, one)| (age, Entry::Credential(one))));
+    wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut buckets: BTreeMap<usize, Filling> = BTreeMap::new();
     let mut entries = Entries::default();
-    // Both maps are sorted by name, and so are the lists in each bucket.
-    for domain in domains(inputs) {
-        entries
-            .domains
-            .insert(domain.name.clone(), Digest::of(&domain));
-        let bucket = buckets.entry(bucket_of(&domain.name)).or_default();
-        bucket.domains.push(domain);
-    }
-    for credential in credentials(inputs) {
-        entries
-            .credentials
-            .insert(credential.username.clone(), Digest::of(&credential));
-        let bucket = buckets.entry(bucket_of(&credential.username)).or_default();
-        bucket.credentials.push(credential);
+    let empty = json(&Bucket::default())?.len();
+    for (_, entry) in wanted {
+        put(&mut buckets, &mut entries, empty, entry)?;
     }
     let mut contents = BTreeMap::new();
-    for (index, bucket) in buckets {
-        let content = json(&bucket)?;
-        if content.len() > SECRET_LIMIT {
-            return Err(too_large(index, &bucket, content.len()));
-        }
-        contents.insert(index, content);
+    for (index, Filling { mut bucket, .. }) in buckets {
+        bucket
+            .domains
+            .sort_by(|one, other| one.name.cmp(&other.name));
+        bucket
+            .credentials
+            .sort_by(|one, other| one.username.cmp(&other.username));
+        contents.insert(index, json(&bucket)?);
     }
     Ok((contents, entries))
 }
 
-fn domains(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Domain> {
+/// Puts an entry into its bucket, if there is room, and into the lists.
+fn put(
+    buckets: &mut BTreeMap<usize, Filling>,
+    entries: &mut Entries,
+    empty: usize,
+    entry: Entry,
+) -> Result<(), Violation> {
+    let (name, text) = match &entry {
+        Entry::Domain(domain) => (domain.name.clone(), json(domain)?),
+        Entry::Credential(credential) => (credential.username.clone(), json(credential)?),
+    };
+    let index = bucket_of(&name);
+    let size = buckets.get(&index).map_or(empty, |filling| filling.size);
+    // A comma each.
+    let size = size.saturating_add(text.len()).saturating_add(1);
+    if size > SECRET_LIMIT {
+        match entry {
+            Entry::Domain(_) => entries.domains_left_out.insert(name),
+            Entry::Credential(_) => entries.credentials_left_out.insert(name),
+        };
+        return Ok(());
+    }
+    let filling = buckets.entry(index).or_insert_with(|| Filling {
+        bucket: Bucket::default(),
+        size: empty,
+    });
+    filling.size = size;
+    let digest = Digest::of_text(&text);
+    match entry {
+        Entry::Domain(domain) => {
+            entries.domains.insert(name, digest);
+            filling.bucket.domains.push(domain);
+        }
+        Entry::Credential(credential) => {
+            entries.credentials.insert(name, digest);
+            filling.bucket.credentials.push(credential);
+        }
+    }
+    Ok(())
+}
+
+fn domains(inputs: &RelayInputs<'_>) -> impl Iterator<Item = (admission::Age, Domain)> {
     let keys: BTreeMap<_, _> = inputs
         .domains
         .iter()
@@ -60,7 +111,7 @@ fn domains(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Domain> {
     let winners = admission::attached(inputs.relay, inputs.namespaces, objects);
     winners.into_values().filter_map(move |domain| {
         let keys = keys.get(&id(domain)).copied().flatten()?;
-        build_domain(domain, keys)
+        Some((admission::age(domain), build_domain(domain, keys)?))
     })
 }
 
@@ -180,7 +231,7 @@ fn suppression(domain: &SendingDomain) -> Suppression {
     built
 }
 
-fn credentials(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Credential> {
+fn credentials(inputs: &RelayInputs<'_>) -> impl Iterator<Item = (admission::Age, Credential)> {
     let bindings: BTreeMap<_, _> = inputs
         .credentials
         .iter()
@@ -195,7 +246,10 @@ fn credentials(inputs: &RelayInputs<'_>) -> impl Iterator<Item = Credential> {
     let winners = admission::attached(inputs.relay, inputs.namespaces, objects);
     winners.into_values().filter_map(move |credential| {
         let binding = bindings.get(&id(credential)).copied().flatten()?;
-        build_credential(credential, binding)
+        Some((
+            admission::age(credential),
+            build_credential(credential, binding)?,
+        ))
     })
 }
 
@@ -215,16 +269,4 @@ pub(crate) fn build_credential(
 
 fn id<T: kube::Resource>(object: &T) -> (Option<String>, Option<String>) {
     (object.meta().namespace.clone(), object.meta().name.clone())
-}
-
-fn too_large(index: usize, bucket: &Bucket, size: usize) -> Violation {
-    Violation::new(
-        reason::INVALID_SPEC,
-        format!(
-            "bucket {index} of the relay would hold {} domains and {} credentials in {size} \
-             octets, more than the {SECRET_LIMIT} of a Secret; move some to a second SmtpRelay",
-            bucket.domains.len(),
-            bucket.credentials.len()
-        ),
-    )
 }

@@ -4,7 +4,7 @@
 //! credentials read it to say `Programmed`. After a restart of the operator nothing is known until
 //! the shards have been asked again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest;
@@ -16,6 +16,10 @@ pub struct Entries {
     pub domains: BTreeMap<String, Digest>,
     /// By user name.
     pub credentials: BTreeMap<String, Digest>,
+    /// Domains for which there was no room.
+    pub domains_left_out: BTreeSet<String>,
+    /// User names for which there was no room.
+    pub credentials_left_out: BTreeSet<String>,
 }
 
 /// Digest of one entry as it was written.
@@ -25,9 +29,13 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// Of an entry that serialises.
     pub(crate) fn of(entry: &impl serde::Serialize) -> Self {
-        let text = serde_json::to_vec(entry).unwrap_or_default();
+        Self::of_text(&serde_json::to_vec(entry).unwrap_or_default())
+    }
+
+    /// Of an entry in the form that it is written in.
+    pub(super) fn of_text(text: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, &text).as_ref());
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
         Self(bytes)
     }
 }
@@ -73,6 +81,20 @@ impl Programmed {
         Some(known.is_some() && known == entry.as_ref())
     }
 
+    /// Whether `relay` had no room for `domain`.
+    pub fn lacks_room_for_domain(&self, relay: &(String, String), domain: &str) -> bool {
+        let relays = self.lock();
+        let entries = relays.get(relay);
+        entries.is_some_and(|entries| entries.domains_left_out.contains(domain))
+    }
+
+    /// Whether `relay` had no room for `username`.
+    pub fn lacks_room_for_credential(&self, relay: &(String, String), username: &str) -> bool {
+        let relays = self.lock();
+        let entries = relays.get(relay);
+        entries.is_some_and(|entries| entries.credentials_left_out.contains(username))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Entries>> {
         // The map is whole even if a holder panicked: each change is one call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,6 +117,8 @@ mod tests {
         let entries = Entries {
             domains: BTreeMap::from([("shop.example".to_owned(), old)]),
             credentials: BTreeMap::from([("shop.orders".to_owned(), new)]),
+            domains_left_out: BTreeSet::from(["late.example".to_owned()]),
+            ..Entries::default()
         };
         programmed.record(relay.clone(), entries);
         let domain = |name, entry| programmed.has_domain(&relay, name, entry);
@@ -105,6 +129,9 @@ mod tests {
         let credential = |entry| programmed.has_credential(&relay, "shop.orders", entry);
         assert_eq!(credential(Some(new)), Some(true));
         assert_eq!(credential(Some(old)), Some(false));
+        assert!(programmed.lacks_room_for_domain(&relay, "late.example"));
+        assert!(!programmed.lacks_room_for_domain(&relay, "shop.example"));
+        assert!(!programmed.lacks_room_for_credential(&relay, "late.example"));
         programmed.forget(&relay);
         assert_eq!(
             programmed.has_domain(&relay, "shop.example", Some(old)),

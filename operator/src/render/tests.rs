@@ -490,22 +490,58 @@ fn what_breaks_the_whole_relay_names_the_field_and_the_remedy() {
 }
 
 #[test]
-fn a_bucket_that_no_secret_can_hold_is_a_violation() {
-    let mut shop = domain("shop", "web", 1, "shop.example");
+fn what_a_secret_cannot_hold_is_left_out_and_older_objects_go_on() {
     let long = "x".repeat(253);
     let sender = |number| json!({"namespace": "shop", "credential": format!("{number}{long}")});
-    shop.spec.senders = serde_json::from_value((0..4200).map(sender).collect()).unwrap();
-    let violation = run(&relay(open()), &[&shop], &[], &BTreeMap::new()).unwrap_err();
-    assert!(
-        violation.message.contains("1 domains and 0 credentials"),
-        "{}",
-        violation.message
+    // Of one bucket: the first fills half of it, the second more than the rest, and the third little.
+    let mut names = (0..).map(|number| format!("d{number}.example"));
+    let index = relay_config::bucket_of("d0.example");
+    let mut of_bucket = || {
+        names
+            .find(|name| relay_config::bucket_of(name) == index)
+            .unwrap()
+    };
+    let sizes = [1800, 2000, 1];
+    let domains: Vec<_> = (1..)
+        .zip(sizes)
+        .map(|(age, senders)| {
+            let mut one = domain("shop", &format!("web{age}"), age, &of_bucket());
+            one.spec.senders = serde_json::from_value((0..senders).map(sender).collect()).unwrap();
+            one
+        })
+        .collect();
+    let [first, second, third] = &domains[..] else {
+        unreachable!()
+    };
+    let rendered = run(
+        &relay(open()),
+        &[third, second, first],
+        &[],
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    let held: Vec<&str> = rendered
+        .entries
+        .domains
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        held,
+        [first.spec.domain.as_str(), third.spec.domain.as_str()]
     );
+    let left_out: Vec<&String> = rendered.entries.domains_left_out.iter().collect();
+    assert_eq!(left_out, [&second.spec.domain]);
+    assert!(rendered.buckets[&index].len() <= SECRET_LIMIT);
+
+    let violation = admission::has_room(true, second).unwrap_err();
+    assert_eq!(violation.reason, "RelayFull");
     assert!(
         violation
             .message
-            .ends_with("move some to a second SmtpRelay")
+            .contains(&format!("bucket {index} of SmtpRelay"))
     );
+    assert!(violation.message.ends_with("use a second SmtpRelay"));
 }
 
 #[test]

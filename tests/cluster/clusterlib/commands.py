@@ -81,6 +81,10 @@ def _apiserver(paths: Paths, cache: Cache) -> Command:
             f"--kubelet-certificate-authority={pki}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP",
             "--profiling=false",
+            f"--audit-policy-file={paths.config}/audit.json",
+            f"--audit-log-path={paths.audit_log}",
+            # One file, never rotated: a run of all tests writes a few megabytes.
+            "--audit-log-maxsize=1000",
         ]
     )
 

@@ -14,6 +14,7 @@ def files(paths: Paths) -> dict[str, str]:
     return {
         "containerd.toml": containerd(paths),
         "cni/10-mailrelay.conflist": cni(paths),
+        "audit.json": _json(audit()),
         "kubelet.json": _json(kubelet(paths)),
         "kube-proxy.json": _json(kube_proxy(paths)),
         "Corefile": corefile(paths),
@@ -88,6 +89,24 @@ def cni(paths: Paths) -> str:
     }
     port_map = {"type": "portmap", "capabilities": {"portMappings": True}}
     return _json({"cniVersion": "1.0.0", "name": "mailrelay", "plugins": [bridge, port_map]})
+
+
+def audit() -> dict[str, Any]:
+    """What the operator asks of the API server is written down; of others, nothing."""
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {
+                "level": "Metadata",
+                "userGroups": [
+                    f"system:serviceaccounts:{name}" for name in settings.AUDITED_NAMESPACES
+                ],
+            },
+            {"level": "None"},
+        ],
+    }
 
 
 def kubelet(paths: Paths) -> dict[str, Any]:

@@ -101,6 +101,9 @@ RULE_COMMENT = "mailrelay-cluster"
 #: state directory. `down` finds by it a process that was started but whose
 #: record was never written, because the harness was killed in between.
 OWNER_VARIABLE = "MAILRELAY_CLUSTER_OWNER"
+#: Whose requests the API server writes down, in `logs/audit.log`: ServiceAccounts of the namespaces that
+#: tests install the operator into.
+AUDITED_NAMESPACES: tuple[str, ...] = ("mailrelay-system", "mailrelay-tenant")
 PAUSE_IMAGE = "mailrelay.test/cluster/pause:1"
 BUSYBOX_IMAGE = "mailrelay.test/cluster/busybox:1"
 PROVISIONER_NAMESPACE = "local-path-storage"
@@ -149,6 +152,11 @@ class Paths:
     def logs(self) -> Path:
         """One log file per component."""
         return self.state / "logs"
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON line per request of the operator (audit.k8s.io/v1, level Metadata)."""
+        return self.logs / "audit.log"
 
     @property
     def processes(self) -> Path:

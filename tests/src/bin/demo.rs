@@ -78,13 +78,13 @@ async fn up() -> anyhow::Result<()> {
     let progress = Progress(Instant::now());
     prerequisites::ensure(&["mail", "receiver"]).await?;
     progress.say("cluster: starting (a cold machine builds Kubernetes first, some minutes)");
-    let cluster = Cluster::connect().await?;
+    let mut cluster = Cluster::connect().await?;
     progress.say("images: building static binaries, from scratch");
-    let identity = cluster.load_images().await?;
+    cluster.load_images().await?;
     progress.say(&format!(
         "operator: helm install {RELEASE} charts/mailrelay-operator"
     ));
-    cluster.install(&identity).await?;
+    cluster.install().await?;
 
     progress.say(&format!(
         "receiver: Postfix and OpenDKIM at {RECEIVER_ADDRESS}:25"

@@ -38,8 +38,19 @@ async fn token(scenario: &Scenario, audience: &str) -> anyhow::Result<String> {
     Ok(answer.status.context("no token was issued")?.token)
 }
 
+/// Makes the application's ServiceAccount and returns a token of it, once the relay knows the keys.
+pub(crate) async fn account_token(scenario: &Scenario, audience: &str) -> anyhow::Result<String> {
+    let manifest = format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {ACCOUNT}}}\n");
+    scenario.namespace.apply(&manifest).await?;
+    scenario
+        .namespace
+        .condition(Kind::SmtpRelay, RELAY, "IssuersReady", "True", PATIENCE)
+        .await?;
+    token(scenario, audience).await
+}
+
 /// Sends one mail with a token; `account` says where.
-async fn send(
+pub(crate) async fn send(
     scenario: &Scenario,
     account: &Account,
     mechanism: &str,
@@ -85,15 +96,8 @@ async fn until(
 async fn a_pod_sends_with_its_token_while_the_domain_grants_it() -> anyhow::Result<()> {
     scenario::run("identity", 71, async |scenario: &mut Scenario| {
         let account = scenario.set_up("").await?;
-        let manifest =
-            format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {ACCOUNT}}}\n");
-        scenario.namespace.apply(&manifest).await?;
-        scenario
-            .namespace
-            .condition(Kind::SmtpRelay, RELAY, "IssuersReady", "True", PATIENCE)
-            .await?;
         // The audience by default is the host name that clients connect to.
-        let own = token(scenario, &account.host).await?;
+        let own = account_token(scenario, &account.host).await?;
 
         for mechanism in ["OAUTHBEARER", "XOAUTH2", "PLAIN"] {
             let outcome = send(scenario, &account, mechanism, &own).await?;

@@ -19,6 +19,7 @@ fn seen(relay: Option<SmtpRelay>) -> Seen {
         rivals: vec![Arc::new(orders())],
         secret: None,
         terminating: false,
+        lacks_room: false,
         authorities: Some("-----BEGIN".to_owned()),
     }
 }
@@ -55,6 +56,9 @@ fn the_secret_is_written_when_nothing_stands_against_it() {
     };
     let mut tls = open();
     tls["tls"] = json!({"secretName": "public"});
+    // A public issuer, whose Secret has no authority.
+    let mut issued = open();
+    issued["tls"] = json!({"issuerRef": {"name": "public"}});
     let rows = [
         (seen(Some(relay(open()))), ("", "")),
         (seen(None), ("RelayNotFound", "NotAccepted")),
@@ -104,6 +108,20 @@ fn the_secret_is_written_when_nothing_stands_against_it() {
             Seen {
                 authorities: None,
                 ..seen(Some(relay(tls)))
+            },
+            ("", ""),
+        ),
+        (
+            Seen {
+                lacks_room: true,
+                ..seen(Some(relay(open())))
+            },
+            ("RelayFull", "NotAccepted"),
+        ),
+        (
+            Seen {
+                authorities: None,
+                ..seen(Some(relay(issued)))
             },
             ("", ""),
         ),

@@ -22,6 +22,7 @@ fn seen() -> Seen {
         rivals: Vec::new(),
         secret: None,
         terminating: false,
+        lacks_room: false,
         check: Check::default(),
         spread: BTreeMap::new(),
     }

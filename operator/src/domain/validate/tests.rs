@@ -29,6 +29,7 @@ fn seen(relay: Option<SmtpRelay>) -> Seen {
         rivals: vec![Arc::new(shop())],
         secret: None,
         terminating: false,
+        lacks_room: false,
         check: Check::default(),
         spread: BTreeMap::new(),
     }

@@ -157,8 +157,18 @@ fn tls_ready(seen: &Seen<'_>) -> Verdict {
             "no listener uses TLS",
         ),
         Tls::Issued { .. } => valid("the operator's certificate is in place".to_owned()),
-        Tls::Provided { secret, usable } => match usable {
-            Ok(_) => valid(format!("the certificate of Secret {secret:?} is in place")),
+        Tls::Provided {
+            secret,
+            usable,
+            notice,
+        } => match usable {
+            Ok(_) => {
+                let notice = notice.as_ref().map(|said| format!("; {said}"));
+                valid(format!(
+                    "the certificate of Secret {secret:?} is in place{}",
+                    notice.unwrap_or_default()
+                ))
+            }
             Err(violation) => Verdict::violated(types::TLS_READY, violation),
         },
     }

@@ -48,6 +48,7 @@ pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: boo
         domains: Vec::new(),
         credentials: Vec::new(),
         named: BTreeMap::new(),
+        issued: crate::relay::issued::Lookup::default(),
         issuers: crate::relay::issuers::Issuers::default(),
         authority: None,
         serving: None,
@@ -223,6 +224,7 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
                 tls: Tls::Provided {
                     secret: "bought".to_owned(),
                     usable: Err(Violation::new(reason::CERTIFICATE_EXPIRED, "x")),
+                    notice: None,
                 },
                 ..healthy()
             },

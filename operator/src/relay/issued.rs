@@ -1,0 +1,249 @@
+//! Certificates that cert-manager issues for the listeners (`spec.tls.issuerRef`): what is asked for, and
+//! what has become of it.
+//!
+//! cert-manager's API is used and not linked: a Certificate has few fields that matter here. It is
+//! looked at with each reconcile and not watched, since a cluster without cert-manager has nothing to
+//! watch; the Secret that it ends in is watched as all are.
+
+use kube::api::Api;
+use kube::runtime::reflector::ObjectRef;
+use kube::{CustomResource, Resource as _, ResourceExt as _};
+use operator_api::conditions::reason;
+use operator_api::{IssuerReference, SmtpRelay, names};
+use serde::{Deserialize, Serialize};
+
+use super::{Key, RelayError};
+use crate::certificates::serving_names;
+use crate::context::Context;
+use crate::labels;
+use crate::render::{Violation, hostname};
+
+/// What cert-manager is asked for; the fields that the operator sets.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "cert-manager.io",
+    version = "v1",
+    kind = "Certificate",
+    namespaced,
+    schema = "disabled",
+    status = "CertificateStatus"
+)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CertificateSpec {
+    secret_name: String,
+    dns_names: Vec<String>,
+    issuer_ref: IssuerReference,
+    private_key: PrivateKey,
+    usages: Vec<String>,
+    secret_template: SecretTemplate,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PrivateKey {
+    algorithm: String,
+    size: i32,
+    rotation_policy: String,
+}
+
+/// Labels by which the operator finds the Secret again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SecretTemplate {
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+/// What cert-manager says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct CertificateStatus {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Condition {
+    r#type: String,
+    status: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// What was found of a relay's Certificate.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Lookup {
+    /// The relay has none and needs none.
+    #[default]
+    NotAsked,
+    /// The cluster does not know the kind.
+    Unknown,
+    /// The API server refuses; what it says.
+    Refused(String),
+    /// It is there, or not yet.
+    Known(Option<Box<Certificate>>),
+}
+
+/// Looks for the Certificate of a relay that has an issuer, or that had one and has its Secret still.
+pub(super) async fn look(relay: &SmtpRelay, context: &Context) -> Result<Lookup, RelayError> {
+    let key = super::key(relay);
+    if relay.spec.issuer().is_none() && secret(context, &key).is_none() {
+        return Ok(Lookup::NotAsked);
+    }
+    let api: Api<Certificate> = Api::namespaced(context.client.clone(), &key.0);
+    match api.get(&names::issued_secret(&key.1)).await {
+        Ok(certificate) => Ok(Lookup::Known(Some(Box::new(certificate)))),
+        // A path that is not served has an answer in plain text.
+        Err(kube::Error::Api(status)) if status.code == 404 => match status.reason.as_str() {
+            "NotFound" => Ok(Lookup::Known(None)),
+            _ => Ok(Lookup::Unknown),
+        },
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            Ok(Lookup::Refused(status.message.clone()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The Secret that cert-manager wrote, as the cache has it.
+fn secret(
+    context: &Context,
+    key: &Key,
+) -> Option<std::sync::Arc<k8s_openapi::api::core::v1::Secret>> {
+    let reference = ObjectRef::new(&names::issued_secret(&key.1)).within(&key.0);
+    context.stores.secrets.get(&reference)
+}
+
+/// The Certificate that should be; `None` without an issuer, or where it cannot be made.
+pub(super) fn wanted(relay: &SmtpRelay, lookup: &Lookup) -> Option<Certificate> {
+    let (issuer, Lookup::Known(_)) = (relay.spec.issuer()?, lookup) else {
+        return None;
+    };
+    let (namespace, name) = super::key(relay);
+    let secret_name = names::issued_secret(&name);
+    let given = relay.spec.tls.iter().flat_map(|tls| tls.dns_names.clone());
+    let mut dns_names: Vec<String> = given.collect();
+    if dns_names.is_empty() {
+        dns_names.extend(serving_names(&name, &namespace, &hostname(relay)));
+    }
+    let labels = labels::of_relay(&name, "issued-certificate");
+    let spec = CertificateSpec {
+        secret_name: secret_name.clone(),
+        dns_names,
+        issuer_ref: IssuerReference {
+            name: issuer.name.clone(),
+            kind: Some(issuer.kind.clone().unwrap_or_else(|| "Issuer".to_owned())),
+            group: Some(
+                issuer
+                    .group
+                    .clone()
+                    .unwrap_or_else(|| "cert-manager.io".to_owned()),
+            ),
+        },
+        private_key: PrivateKey {
+            algorithm: "ECDSA".to_owned(),
+            size: 256,
+            rotation_policy: "Always".to_owned(),
+        },
+        usages: ["digital signature", "server auth"]
+            .map(str::to_owned)
+            .to_vec(),
+        secret_template: SecretTemplate {
+            labels: labels.clone(),
+        },
+    };
+    let mut certificate = Certificate::new(&secret_name, spec);
+    certificate.metadata = labels::owned_by(relay, secret_name, labels);
+    Some(certificate)
+}
+
+/// Why there is no certificate of cert-manager yet, when its Secret holds none that can be used.
+pub(super) fn missing(relay: &SmtpRelay, lookup: &Lookup) -> Option<Violation> {
+    relay.spec.issuer()?;
+    let name = names::issued_secret(&super::key(relay).1);
+    let unavailable = |message: String| Violation::new(reason::CERT_MANAGER_UNAVAILABLE, message);
+    Some(match lookup {
+        Lookup::Unknown => unavailable(
+            "spec.tls.issuerRef: the cluster has no cert-manager (certificates.cert-manager.io); \
+             install it, or remove the field to have a certificate of the operator"
+                .to_owned(),
+        ),
+        Lookup::Refused(said) => unavailable(format!(
+            "spec.tls.issuerRef: the operator may not use cert-manager's Certificates; set \
+             certManager.enabled in the operator's chart, or remove the field ({said})"
+        )),
+        Lookup::NotAsked | Lookup::Known(None) => Violation::new(
+            reason::CERTIFICATE_PENDING,
+            format!("spec.tls.issuerRef: Certificate {name:?} was just asked for"),
+        ),
+        Lookup::Known(Some(certificate)) => Violation::new(
+            reason::CERTIFICATE_PENDING,
+            format!(
+                "spec.tls.issuerRef: cert-manager has not issued Certificate {name:?}: {}; `kubectl \
+                 describe certificate {name}` shows what it waits for",
+                not_ready(certificate).unwrap_or_else(|| "its Secret is awaited".to_owned())
+            ),
+        ),
+    })
+}
+
+/// What is wrong with a certificate that is in force all the same: cert-manager does not renew it.
+pub(super) fn notice(relay: &SmtpRelay, lookup: &Lookup) -> Option<String> {
+    relay.spec.issuer()?;
+    match lookup {
+        Lookup::Known(Some(certificate)) => not_ready(certificate)
+            .map(|why| format!("cert-manager does not hold it for ready: {why}")),
+        Lookup::Unknown => Some("cert-manager is gone, and nobody renews it".to_owned()),
+        Lookup::Refused(said) => Some(format!("the operator may not look at it: {said}")),
+        Lookup::NotAsked | Lookup::Known(None) => None,
+    }
+}
+
+/// Why a Certificate is not ready; `None` when it is.
+fn not_ready(certificate: &Certificate) -> Option<String> {
+    let conditions = certificate
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions);
+    match conditions.clone().find(|one| one.r#type == "Ready") {
+        Some(ready) if ready.status == "True" => None,
+        Some(ready) => Some(ready.message.trim_end_matches('.').to_owned()),
+        None => Some("cert-manager has not looked at it".to_owned()),
+    }
+}
+
+/// Removes what a relay without an issuer has left, the Certificate first: while it is there, its Secret
+/// would be written again. Whether nothing is left.
+pub(super) async fn clear(
+    relay: &SmtpRelay,
+    lookup: &Lookup,
+    context: &Context,
+) -> Result<bool, RelayError> {
+    let ours = |object: &Certificate| {
+        let uid = relay.uid();
+        let mut owners = object.owner_references().iter();
+        owners.any(|owner| Some(&owner.uid) == uid.as_ref())
+    };
+    match lookup {
+        Lookup::NotAsked | Lookup::Unknown | Lookup::Refused(_) => Ok(true),
+        Lookup::Known(Some(certificate)) if !ours(certificate) => Ok(true),
+        Lookup::Known(Some(certificate)) => {
+            if certificate.meta().deletion_timestamp.is_none() {
+                context
+                    .applier
+                    .delete(&context.client, certificate.as_ref())
+                    .await?;
+            }
+            Ok(false)
+        }
+        Lookup::Known(None) => {
+            if let Some(secret) = secret(context, &super::key(relay)) {
+                context
+                    .applier
+                    .delete(&context.client, secret.as_ref())
+                    .await?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
