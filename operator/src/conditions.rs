@@ -13,8 +13,10 @@ use crate::render::Violation;
 
 /// Longest message that the API server takes, in octets.
 const LONGEST_MESSAGE: usize = 32 * 1024;
-/// Shortest and longest wait for a condition that does not hold yet.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+/// Shortest and longest wait for a condition that does not hold yet. Whatever makes it hold leads to a
+/// reconcile by itself; with ten thousand domains of relays that do not come up, looking often would keep
+/// a core busy for nothing.
+const PATIENCE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
 
 /// An object with conditions.
 pub trait Conditioned {
@@ -269,11 +271,11 @@ mod tests {
             Some(1),
             time(100),
         );
-        for (now, seconds) in [(100, 2), (50, 2), (400, 30), (90_000, 60)] {
+        for (now, seconds) in [(100, 60), (50, 60), (1300, 120), (90_000, 900)] {
             let wait = patience(&since, "Programmed", time(now));
             assert_eq!(wait, Duration::from_secs(seconds), "{now}");
         }
-        assert_eq!(patience(&[], "Programmed", time(9)), Duration::from_secs(2));
+        assert_eq!(patience(&[], "Programmed", time(9)), Duration::from_mins(1));
     }
 
     #[test]

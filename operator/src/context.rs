@@ -12,14 +12,16 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt as _};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
+use parking_lot::Mutex;
 
 use crate::domain::dns::Dns;
 use crate::issuers::IssuerKeys;
 use crate::kubernetes::apply::Applier;
 use crate::kubernetes::backoff::Backoff;
+use crate::kubernetes::queue::Key;
+use crate::kubernetes::store::Store;
 use crate::kubernetes::triggers::Triggers;
 use crate::relay::admin::AdminClients;
 use crate::render::{Namespaces, Programmed};
@@ -93,6 +95,8 @@ pub struct Stores {
     pub policies: Store<NetworkPolicy>,
     /// Pods of relays.
     pub pods: Store<Pod>,
+    /// Made of `namespaces` when that had changed so often.
+    pub namespace_labels: Arc<Mutex<(Option<u64>, Arc<Namespaces>)>>,
 }
 
 /// Ways to ask for a reconcile.
@@ -107,22 +111,29 @@ pub struct Asking {
 }
 
 impl Stores {
-    /// Labels of all namespaces that are not about to go.
-    pub fn namespaces(&self) -> Namespaces {
-        self.namespaces
-            .state()
-            .iter()
-            .map(|namespace| {
-                let labels: BTreeMap<String, String> = namespace.labels().clone();
-                (namespace.name_any(), labels)
-            })
-            .collect()
+    /// Labels of all namespaces. The same map until a namespace changes: it is asked for often, and
+    /// there may be thousands.
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        let changes = self.namespaces.changes();
+        let mut labels = self.namespace_labels.lock();
+        let (seen, known) = &*labels;
+        if *seen == Some(changes) {
+            return Arc::clone(known);
+        }
+        let all = self.namespaces.state();
+        let named = all.iter().map(|namespace| {
+            let labels: BTreeMap<String, String> = namespace.labels().clone();
+            (namespace.name_any(), labels)
+        });
+        let named = Arc::new(named.collect());
+        *labels = (Some(changes), Arc::clone(&named));
+        named
     }
 
     /// Whether a namespace is about to go: nothing can be made there any more.
     pub fn is_terminating(&self, name: &str) -> bool {
         self.namespaces
-            .find(|namespace| namespace.name_any() == name)
+            .named(&Key::new("", name))
             .is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 }

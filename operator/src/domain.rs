@@ -23,13 +23,12 @@ mod validate;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use operator_api::SendingDomain;
 
 use crate::context::Context;
 use crate::guarded_secret::WriteError;
 use crate::holder;
-use crate::kubernetes::controller::Failure;
+use crate::kubernetes::controller::{Action, Failure};
 use crate::render::admission::Attached as _;
 
 pub(crate) use validate::relay_is_accepted;

@@ -6,6 +6,8 @@ pub mod backoff;
 pub mod controller;
 pub mod events;
 pub mod finalizer;
+pub mod queue;
 pub mod status;
+pub mod store;
 pub mod triggers;
 pub mod watch;

@@ -13,6 +13,9 @@ pub const MANAGER: &str = "mailrelay-operator";
 /// Selects what the operator made.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=mailrelay-operator";
 
+/// Selects what somebody else made.
+pub const SELECTOR_OF_OTHERS: &str = "app.kubernetes.io/managed-by!=mailrelay-operator";
+
 /// Labels of an object that belongs to `relay`.
 pub fn of_relay(relay: &str, component: &str) -> BTreeMap<String, String> {
     let mut labels = common(component);

@@ -25,8 +25,11 @@ pub const LEASE: &str = "mailrelay-operator";
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// A holder that could not renew for this long gives up.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Wait between two attempts to get or renew the Lease.
+/// Wait between two renewals of the Lease.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// Wait between two looks at a Lease that another holds: short, since a leader that stops releases it,
+/// and nothing is reconciled until the next one has seen that.
+const STANDBY_PERIOD: Duration = Duration::from_millis(500);
 /// One request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -57,7 +60,7 @@ impl Candidate {
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY_PERIOD) => {}
+                () = tokio::time::sleep(STANDBY_PERIOD) => {}
             }
         }
     }
@@ -70,10 +73,12 @@ impl Candidate {
                 () = stop.cancelled() => return true,
                 () = tokio::time::sleep(RETRY_PERIOD) => {}
             }
+            // The API server's clock starts when it writes, which is before its answer is here.
+            let asked = tokio::time::Instant::now();
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
             let held = tokio::time::timeout(left, self.attempt()).await == Ok(true);
             if held {
-                renewed = tokio::time::Instant::now();
+                renewed = asked;
             } else if renewed.elapsed() >= RENEW_DEADLINE || self.taken() {
                 return false;
             }

@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::runtime::controller::Action;
 use operator_api::SmtpRelay;
 use operator_api::conditions::reason;
 
@@ -33,7 +32,7 @@ use crate::certificates::CertificateError;
 use crate::context::Context;
 use crate::holder;
 use crate::kubernetes::apply::ApplyError;
-use crate::kubernetes::controller::Failure;
+use crate::kubernetes::controller::{Action, Failure};
 use crate::kubernetes::events::{self, RECONCILE};
 use crate::kubernetes::finalizer;
 use crate::render::Violation;
@@ -115,17 +114,18 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
     Ok(Action::requeue(verdict.look_again(now)))
 }
 
-/// Whether the relay's spec names a Secret of its namespace.
-pub fn names_secret(relay: &SmtpRelay, name: &str) -> bool {
+/// Names of the Secrets of its namespace that the relay's spec names, each once.
+pub fn named_secrets(relay: &SmtpRelay) -> Vec<String> {
     let spec = &relay.spec;
-    let tls = relay.provided_tls_secret();
-    let delivery = spec.delivery.iter();
-    let authorities = delivery
-        .clone()
-        .filter_map(|delivery| delivery.ca_secret_ref.as_ref());
-    let authorities = authorities.map(|secret| secret.name.as_str());
-    let smarthosts = delivery
-        .flat_map(operator_api::Delivery::all_smarthosts)
-        .flat_map(|(_, host)| host.secrets());
-    tls.as_deref() == Some(name) || smarthosts.chain(authorities).any(|named| named == name)
+    let mut named: Vec<String> = relay.provided_tls_secret().into_iter().collect();
+    if let Some(delivery) = &spec.delivery {
+        let authorities = delivery.ca_secret_ref.iter();
+        named.extend(authorities.map(|secret| secret.name.clone()));
+        for (_, host) in delivery.all_smarthosts() {
+            named.extend(host.secrets().map(str::to_owned));
+        }
+    }
+    named.sort_unstable();
+    named.dedup();
+    named
 }

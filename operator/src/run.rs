@@ -19,12 +19,19 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::RunArguments;
 use crate::context::{Asking, Context, Settings};
 use crate::http::{self, Health};
-use crate::kubernetes::controller;
+use crate::kubernetes::controller::{self, Controller};
 use crate::leader::{Candidate, LEASE};
 use crate::telemetry::Telemetry;
 
 /// Reconciles that run at a stop get this long; the rest of a pod's grace is for the Lease.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Relays that are reconciled at the same time.
+const RELAYS_AT_ONCE: usize = 16;
+/// Domains: each may wait for DNS.
+const DOMAINS_AT_ONCE: usize = 32;
+/// Credentials.
+const CREDENTIALS_AT_ONCE: usize = 16;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(arguments: RunArguments) -> anyhow::Result<()> {
@@ -162,24 +169,36 @@ async fn work(
 async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
     let relays = controller::run(
         Arc::clone(context),
-        context.stores.relays.clone(),
-        Arc::clone(&context.triggers.relays),
+        Controller {
+            store: context.stores.relays.clone(),
+            triggers: Arc::clone(&context.triggers.relays),
+            concurrency: RELAYS_AT_ONCE,
+        },
         stop.clone(),
         crate::relay::reconcile,
+        |_, _| {},
     );
     let domains = controller::run(
         Arc::clone(context),
-        context.stores.domains.clone(),
-        Arc::clone(&context.triggers.domains),
+        Controller {
+            store: context.stores.domains.clone(),
+            triggers: Arc::clone(&context.triggers.domains),
+            concurrency: DOMAINS_AT_ONCE,
+        },
         stop.clone(),
         crate::domain::reconcile,
+        |_, _| {},
     );
     let credentials = controller::run(
         Arc::clone(context),
-        context.stores.credentials.clone(),
-        Arc::clone(&context.triggers.credentials),
+        Controller {
+            store: context.stores.credentials.clone(),
+            triggers: Arc::clone(&context.triggers.credentials),
+            concurrency: CREDENTIALS_AT_ONCE,
+        },
         stop.clone(),
         crate::credential::reconcile,
+        |_, _| {},
     );
     let all = async { tokio::join!(relays, domains, credentials) };
     let late = async {

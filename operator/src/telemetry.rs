@@ -136,6 +136,7 @@ pub struct Metrics {
     failures: Counter<u64>,
     duration: Histogram<f64>,
     applied: Counter<u64>,
+    waiting: Gauge<u64>,
     leader: Gauge<u64>,
 }
 
@@ -162,6 +163,10 @@ impl Metrics {
                 .u64_counter("operator_objects_applied")
                 .with_description("Objects that were made or changed, by kind.")
                 .build(),
+            waiting: meter
+                .u64_gauge("operator_objects_waiting")
+                .with_description("Objects that wait for a reconcile, by kind.")
+                .build(),
             leader: meter
                 .u64_gauge("operator_leader")
                 .with_description("1 while this process leads, 0 while it waits.")
@@ -185,6 +190,12 @@ impl Metrics {
     pub fn applied(&self, kind: &str) {
         self.applied
             .add(1, &[KeyValue::new("kind", kind.to_owned())]);
+    }
+
+    /// Tells how many objects wait for a reconcile.
+    pub fn waiting(&self, kind: &str, objects: usize) {
+        let kind = KeyValue::new("kind", kind.to_owned());
+        self.waiting.record(objects as u64, &[kind]);
     }
 
     /// Tells whether this process leads.

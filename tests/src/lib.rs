@@ -13,6 +13,8 @@ pub mod chart;
 pub mod clients;
 #[cfg(feature = "kubernetes")]
 pub mod cluster;
+#[cfg(feature = "control-plane")]
+pub mod control_plane;
 pub mod flow;
 #[cfg(feature = "kubernetes")]
 pub mod namespace;

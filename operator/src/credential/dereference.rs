@@ -13,6 +13,7 @@ use super::CredentialError;
 use crate::certificates::{self, CA, SecretData};
 use crate::context::Context;
 use crate::guarded_secret::is_owned;
+use crate::kubernetes::store::Index;
 use crate::render::Namespaces;
 use crate::render::admission::Attached as _;
 
@@ -21,7 +22,7 @@ pub(super) struct Seen {
     /// The relay that the credential names.
     pub(super) relay: Option<Arc<SmtpRelay>>,
     /// Labels of all namespaces.
-    pub(super) namespaces: Namespaces,
+    pub(super) namespaces: Arc<Namespaces>,
     /// Credentials of the same user name, this one included.
     pub(super) rivals: Vec<Arc<SmtpCredential>>,
     /// The Secret of the name, whoever made it.
@@ -64,12 +65,7 @@ pub(super) async fn run(
     Ok(Seen {
         relay,
         namespaces: stores.namespaces(),
-        rivals: stores
-            .credentials
-            .state()
-            .into_iter()
-            .filter(|other| other.claim() == claim)
-            .collect(),
+        rivals: stores.credentials.sharing(&Index::Claim(claim.clone())),
         secret: read_secret(credential, context, &namespace).await?,
         terminating: stores.is_terminating(&namespace),
         lacks_room: context

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::controller::Action;
 use operator_api::conditions::{SECRET_READY, reason};
 use operator_api::{Binding, RotationStatus, SmtpCredential, SmtpCredentialStatus};
 
@@ -14,6 +13,7 @@ use super::binding::{self, Password};
 use super::validate::Judged;
 use crate::conditions::{self, Conditioned as _, Verdict};
 use crate::context::Context;
+use crate::kubernetes::controller::Action;
 use crate::kubernetes::events::{self, RECONCILE};
 use crate::kubernetes::status;
 use crate::render::admission::Attached as _;

@@ -22,6 +22,7 @@ use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
 use crate::guarded_secret::is_owned;
+use crate::kubernetes::store::Index;
 use crate::render::Namespaces;
 use crate::render::admission::Attached as _;
 
@@ -30,7 +31,7 @@ pub(super) struct Seen {
     /// The relay that the domain names.
     pub(super) relay: Option<Arc<SmtpRelay>>,
     /// Labels of all namespaces.
-    pub(super) namespaces: Namespaces,
+    pub(super) namespaces: Arc<Namespaces>,
     /// Domains of the same name, this one included.
     pub(super) rivals: Vec<Arc<SendingDomain>>,
     /// The key Secret, whoever made it.
@@ -71,13 +72,7 @@ pub(super) async fn run(
             .relays
             .get(&ObjectRef::new(&relay_name).within(&relay_namespace)),
         namespaces: context.stores.namespaces(),
-        rivals: context
-            .stores
-            .domains
-            .state()
-            .into_iter()
-            .filter(|other| other.claim() == claim)
-            .collect(),
+        rivals: context.stores.domains.sharing(&Index::Claim(claim.clone())),
         secret,
         terminating: context.stores.is_terminating(&namespace),
         lacks_room: context

@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use kube::runtime::controller::Action;
 use operator_api::conditions::{DNS_VERIFIED, KEYS_READY, reason};
 use operator_api::names::dkim_secret;
 use operator_api::{
@@ -24,6 +23,7 @@ use super::records::{self, Answer};
 use super::validate::{self, Judged};
 use crate::conditions::{self, Conditioned as _, Verdict};
 use crate::context::Context;
+use crate::kubernetes::controller::Action;
 use crate::kubernetes::events::{self, RECONCILE};
 use crate::kubernetes::status;
 use crate::render::admission::Attached as _;

@@ -29,12 +29,7 @@ impl Backoff {
         (*count, wait(*count, fastrand::f64()))
     }
 
-    /// Failures in a row so far.
-    pub fn count(&self, key: &Key) -> u32 {
-        self.0.lock().get(key).copied().unwrap_or_default()
-    }
-
-    /// Forgets the failures of an object.
+    /// Forgets the failures of an object: it succeeded, or it is gone.
     pub fn succeeded(&self, key: &Key) {
         self.0.lock().remove(key);
     }

@@ -5,21 +5,48 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use kube::ResourceExt as _;
-use kube::runtime::controller::{self, Action, applier};
-use kube::runtime::reflector::Store;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Owned;
+use super::queue::Key;
+use super::store::Store;
 use super::triggers::Triggers;
 use super::{backoff, events};
 use crate::context::Context;
 
-/// Objects of one kind that are reconciled at the same time.
-const CONCURRENCY: u16 = 8;
 /// A reconcile that hangs is given up after this long and counts as a failure.
 const LONGEST_RECONCILE: Duration = Duration::from_mins(2);
+/// The next look comes later than asked for by up to this share, so that what was looked at together,
+/// such as all objects after a start, is not for ever.
+const JITTER: f64 = 0.2;
+
+/// When to reconcile an object again if nothing happens before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action(Option<Duration>);
+
+impl Action {
+    /// After `wait`.
+    pub const fn requeue(wait: Duration) -> Self {
+        Self(Some(wait))
+    }
+
+    /// Not before something changes.
+    pub const fn await_change() -> Self {
+        Self(None)
+    }
+}
+
+/// What is run, and how much of it.
+pub struct Controller<K> {
+    /// The objects.
+    pub store: Store<K>,
+    /// Which of them to look at.
+    pub triggers: Arc<Triggers<K>>,
+    /// How many are reconciled at the same time. Reconciles mostly wait: for the API server, for DNS.
+    pub concurrency: usize,
+}
 
 /// An error of a reconcile.
 pub trait Failure: std::error::Error + Send + Sync + 'static {
@@ -48,44 +75,72 @@ impl Failed {
     }
 }
 
-/// Reconciles until `stop`; reconciles that run then are finished.
+/// Reconciles until `stop`; reconciles that run then are finished. Dropped, it ends them. `gone` is told
+/// of objects that do not exist any more.
 pub async fn run<K, E, F>(
     context: Arc<Context>,
-    store: Store<K>,
-    triggers: Arc<Triggers<K>>,
+    controller: Controller<K>,
     stop: CancellationToken,
-    reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Clone + Send + 'static,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Clone + Send + Sync + 'static,
+    gone: impl Fn(&Key, &Context),
 ) where
     K: Owned + Send + Sync + 'static,
     E: Failure,
     F: Future<Output = Result<Action, E>> + Send + 'static,
 {
-    let driver = move |object: Arc<K>, context: Arc<Context>| {
-        let reconcile = reconcile.clone();
-        Box::pin(async move { one(object, context, reconcile).await })
-    };
-    let policy = |object: Arc<K>, _: &Failed, context: Arc<Context>| {
-        let (_, wait) = context.backoff.failed(key(object.as_ref()));
-        Action::requeue(wait)
-    };
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    applier(
-        driver,
-        policy,
-        context,
+    let Controller {
         store,
-        triggers.stream(stop),
-        config,
-    )
-    .for_each(|_| async {})
-    .await;
+        triggers,
+        concurrency,
+    } = controller;
+    let mut running = JoinSet::new();
+    let mut taken: std::collections::HashMap<tokio::task::Id, (Key, Instant)> =
+        std::collections::HashMap::new();
+    loop {
+        while running.len() < concurrency
+            && !stop.is_cancelled()
+            && let Some(key) = triggers.take()
+        {
+            let Some(object) = store.named(&key) else {
+                context.backoff.succeeded(&failing::<K>(&key));
+                gone(&key, &context);
+                triggers.gone(&key);
+                continue;
+            };
+            let (context, reconcile) = (Arc::clone(&context), reconcile.clone());
+            let task = running.spawn(async move { one(object, context, reconcile).await });
+            taken.insert(task.id(), (key, Instant::now()));
+        }
+        if running.is_empty() && stop.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            Some(ended) = running.join_next_with_id() => {
+                let (id, wait) = match ended {
+                    Ok((id, action)) => (id, action.0.map(later)),
+                    // It panicked, of which the runtime has told; the object is not forgotten for it.
+                    Err(error) => (error.id(), Some(LONGEST_RECONCILE)),
+                };
+                if let Some((key, began)) = taken.remove(&id) {
+                    triggers.done(&key, began, wait);
+                    context.metrics.waiting(&K::kind(&()), triggers.waiting());
+                }
+            }
+            () = triggers.changed(), if !stop.is_cancelled() => {}
+            () = stop.cancelled(), if !stop.is_cancelled() => {}
+        }
+    }
+}
+
+fn later(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + JITTER * fastrand::f64())
 }
 
 async fn one<K, E, F>(
     object: Arc<K>,
     context: Arc<Context>,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> F,
-) -> Result<Action, Failed>
+) -> Action
 where
     K: Owned,
     E: Failure,
@@ -105,31 +160,38 @@ where
     let reason = result.as_ref().err().map_or("", Failed::reason);
     context.metrics.reconciled(&kind, reason, started.elapsed());
     let key = key(object.as_ref());
-    match &result {
-        Ok(_) => context.backoff.succeeded(&key),
-        Err(error) => {
-            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-            tracing::warn!(%kind, namespace, name, reason, %error, "reconcile failed");
-            // A conflict means that a newer version is on its way; nobody needs to hear of it.
-            if reason != "Conflict" && context.backoff.count(&key) == 0 {
-                events::warning(
-                    &context.recorder,
-                    object.as_ref(),
-                    reason,
-                    events::RECONCILE,
-                    &error.to_string(),
-                )
-                .await;
-            }
+    let error = match result {
+        Ok(action) => {
+            context.backoff.succeeded(&key);
+            return action;
         }
+        Err(error) => error,
+    };
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    tracing::warn!(%kind, namespace, name, reason, %error, "reconcile failed");
+    let (count, wait) = context.backoff.failed(key);
+    // A conflict means that a newer version is on its way; nobody needs to hear of it.
+    if reason != "Conflict" && count == 1 {
+        events::warning(
+            &context.recorder,
+            object.as_ref(),
+            reason,
+            events::RECONCILE,
+            &error.to_string(),
+        )
+        .await;
     }
-    result
+    Action::requeue(wait)
+}
+
+fn failing<K: Owned>(key: &Key) -> backoff::Key {
+    (
+        K::kind(&()).into_owned(),
+        key.namespace.clone(),
+        key.name.clone(),
+    )
 }
 
 fn key<K: Owned>(object: &K) -> backoff::Key {
-    (
-        K::kind(&()).into_owned(),
-        object.namespace().unwrap_or_default(),
-        object.name_any(),
-    )
+    failing::<K>(&super::store::key(object))
 }

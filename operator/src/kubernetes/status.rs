@@ -20,9 +20,12 @@ pub async fn write<K, S>(
 ) -> Result<bool, kube::Error>
 where
     K: Owned,
-    S: Serialize + PartialEq,
+    S: Serialize,
 {
-    if current == Some(desired) {
+    // As they are written: times are kept in whole seconds.
+    let written = |status: &S| serde_json::to_value(status).map_err(kube::Error::SerdeError);
+    let desired = written(desired)?;
+    if current.map(written).transpose()?.as_ref() == Some(&desired) {
         return Ok(false);
     }
     let patch = json!({

@@ -1,97 +1,85 @@
-//! Which objects have to be looked at: a set, so that it is bounded by the number of objects however
-//! often they change, and a slow reconcile sees the last of many changes and not each.
+//! Which objects have to be looked at: [`Queue`] behind a lock, and a signal.
 
-use std::collections::HashSet;
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
 
-use futures_util::Stream;
-use futures_util::stream;
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+
+use super::queue::{Key, Queue, Urgency};
 
 /// Objects of one kind that wait for a reconcile.
-pub struct Triggers<K: Resource<DynamicType = ()>> {
-    pending: Mutex<HashSet<ObjectRef<K>>>,
+pub struct Triggers<K> {
+    queue: Mutex<Queue>,
     changed: Notify,
+    kind: PhantomData<fn(K)>,
 }
 
-impl<K: Resource<DynamicType = ()>> Default for Triggers<K> {
+impl<K> Default for Triggers<K> {
     fn default() -> Self {
         Self {
-            pending: Mutex::default(),
+            queue: Mutex::default(),
             changed: Notify::new(),
+            kind: PhantomData,
         }
     }
 }
 
 impl<K: Resource<DynamicType = ()>> Triggers<K> {
-    /// Asks for a reconcile of one object.
+    /// Asks for a reconcile of one object, around which something changed.
     pub fn push(&self, object: ObjectRef<K>) {
-        if self.pending.lock().insert(object) {
-            self.changed.notify_one();
-        }
+        let key = Key::new(object.namespace.unwrap_or_default(), object.name);
+        self.ask(key, Urgency::Changed);
     }
 
-    /// Asks for a reconcile of `namespace/name`.
+    /// Asks for a reconcile of `namespace/name`, around which something changed.
     pub fn push_name(&self, namespace: &str, name: &str) {
-        self.push(ObjectRef::new(name).within(namespace));
+        self.ask(Key::new(namespace, name), Urgency::Changed);
     }
 
-    /// What to reconcile, until `stop`. One reader only.
-    pub fn stream(
-        self: Arc<Self>,
-        stop: CancellationToken,
-    ) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
-        stream::unfold((self, stop), |(triggers, stop)| async move {
-            loop {
-                let next = {
-                    let mut pending = triggers.pending.lock();
-                    let next = pending.iter().next().cloned();
-                    next.and_then(|next| pending.take(&next))
-                };
-                if stop.is_cancelled() {
-                    return None;
+    /// Asks for a reconcile.
+    pub fn ask(&self, key: Key, urgency: Urgency) {
+        self.queue.lock().push(key, urgency, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// What to reconcile next. To be given back by [`Self::done`] or [`Self::gone`].
+    pub(super) fn take(&self) -> Option<Key> {
+        self.queue.lock().take(Instant::now())
+    }
+
+    /// A reconcile has ended; the next is `again` later.
+    pub(super) fn done(&self, key: &Key, began: Instant, again: Option<Duration>) {
+        self.queue.lock().done(key, began, Instant::now(), again);
+    }
+
+    /// What was taken does not exist.
+    pub(super) fn gone(&self, key: &Key) {
+        self.queue.lock().gone(key, Instant::now());
+    }
+
+    /// Objects that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().waiting()
+    }
+
+    /// Returns once something may be taken. One waiter only.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> {
+        let due = self.queue.lock().next_due();
+        async move {
+            let due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
                 }
-                if let Some(next) = next {
-                    return Some((Ok(next), (triggers, stop)));
-                }
-                tokio::select! {
-                    () = triggers.changed.notified() => {}
-                    () = stop.cancelled() => return None,
-                }
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = due => {}
             }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::StreamExt as _;
-    use operator_api::SmtpRelay;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_object_that_changes_often_is_given_once() {
-        let triggers = Arc::new(Triggers::<SmtpRelay>::default());
-        for _ in 0..5 {
-            triggers.push_name("mail", "outbox");
         }
-        triggers.push_name("mail", "bulk");
-        let stop = CancellationToken::new();
-        let stream = Arc::clone(&triggers).stream(stop.clone());
-        let mut stream = std::pin::pin!(stream);
-        let mut names = Vec::new();
-        for _ in 0..2 {
-            names.push(stream.next().await.unwrap().unwrap().name);
-        }
-        names.sort();
-        assert_eq!(names, ["bulk", "outbox"]);
-        stop.cancel();
-        assert!(stream.next().await.is_none());
     }
 }

@@ -5,20 +5,20 @@
 //! a watch of its own; their events are merged here into one cache, which counts as filled when all
 //! of them have been listed once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use kube::api::Api;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt as _, reflector};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
+
+use super::queue::Key;
+use super::store::{self, Indices, Store};
 
 /// What the operator watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,52 +43,93 @@ impl Scope {
                 .collect(),
         }
     }
+
+    /// The same, for metadata alone.
+    pub fn metadata_apis<K>(&self, client: &Client) -> Vec<Api<kube::core::PartialObjectMeta<K>>>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => vec![Api::all(client.clone())],
+            Self::Namespaces(names) => names
+                .iter()
+                .map(|name| Api::namespaced(client.clone(), name))
+                .collect(),
+        }
+    }
 }
 
 /// What a cache can hold.
-pub trait Cached:
-    Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Debug + Send + Sync + 'static
-{
-}
+pub trait Cached: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static {}
 
-impl<K> Cached for K where
-    K: Resource<DynamicType = ()>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + Debug
-        + Send
-        + Sync
-        + 'static
-{
+impl<K> Cached for K where K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static {}
+
+/// What is watched of a kind and how it is kept.
+pub struct Plan<K> {
+    /// One API per watch, and the namespace that it is of.
+    pub apis: Vec<Api<K>>,
+    /// Which objects.
+    pub config: watcher::Config,
+    /// What they are found by.
+    pub indices: Indices<K>,
+    /// Takes away what nobody reads. Who manages which field is always taken away.
+    pub strip: fn(&mut K),
 }
 
 /// Keeps a cache in a task of its own. `K` may be `PartialObjectMeta`, for kinds of which much may
 /// exist that is not ours.
 pub fn objects<K>(
     tasks: &mut JoinSet<()>,
-    apis: Vec<Api<K>>,
-    config: &watcher::Config,
+    plan: Plan<K>,
     tell: impl Fn(&K) + Send + 'static,
 ) -> Store<K>
 where
     K: Cached + DeserializeOwned,
 {
-    let streams = apis
+    let Plan {
+        apis,
+        config,
+        indices,
+        strip,
+    } = plan;
+    let sources = apis
         .into_iter()
-        .map(|api| watcher(api, config.clone()).default_backoff().boxed())
+        .map(|api| {
+            let namespace = api.namespace().map(str::to_owned);
+            let events = watcher(api, config.clone()).default_backoff();
+            let events = events.map_ok(move |event| stripped(event, strip));
+            (namespace, events.boxed())
+        })
         .collect();
-    spawn(tasks, streams, tell)
+    spawn(tasks, sources, indices, tell)
+}
+
+fn stripped<K: Resource>(event: Event<K>, strip: fn(&mut K)) -> Event<K> {
+    let strip = |mut object: K| {
+        object.meta_mut().managed_fields = None;
+        strip(&mut object);
+        object
+    };
+    match event {
+        Event::Apply(object) => Event::Apply(strip(object)),
+        Event::InitApply(object) => Event::InitApply(strip(object)),
+        Event::Delete(object) => Event::Delete(strip(object)),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    }
 }
 
 type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 
 fn spawn<K: Cached>(
     tasks: &mut JoinSet<()>,
-    streams: Vec<Events<K>>,
+    sources: Vec<(Option<String>, Events<K>)>,
+    indices: Indices<K>,
     tell: impl Fn(&K) + Send + 'static,
 ) -> Store<K> {
-    let (store, writer) = reflector::store::<K>();
-    let mut merger = Merger::new(streams.len(), writer);
+    let store = Store::new(indices);
+    let (namespaces, streams): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
+    let mut merger = Merger::new(namespaces, store.clone());
     let mut all = stream::select_all(
         streams
             .into_iter()
@@ -111,30 +152,29 @@ fn spawn<K: Cached>(
 
 /// Makes one sequence of events of several.
 struct Merger<K: Cached> {
-    writer: Writer<K>,
-    sources: Vec<Source<K>>,
+    store: Store<K>,
+    sources: Vec<Source>,
     filled: bool,
 }
 
-struct Source<K: Cached> {
-    known: HashMap<ObjectRef<K>, Arc<K>>,
-    listing: HashSet<ObjectRef<K>>,
+struct Source {
+    /// `None` for all namespaces.
+    namespace: Option<String>,
+    /// What the list that is coming in has named so far.
+    listing: HashSet<Key>,
     listed: bool,
 }
 
 impl<K: Cached> Merger<K> {
-    fn new(sources: usize, mut writer: Writer<K>) -> Self {
-        writer.apply_watcher_event(&Event::Init);
-        let sources = (0..sources)
-            .map(|_| Source {
-                known: HashMap::new(),
-                listing: HashSet::new(),
-                listed: false,
-            })
-            .collect();
+    fn new(namespaces: Vec<Option<String>>, store: Store<K>) -> Self {
+        let source = |namespace| Source {
+            namespace,
+            listing: HashSet::new(),
+            listed: false,
+        };
         Self {
-            writer,
-            sources,
+            store,
+            sources: namespaces.into_iter().map(source).collect(),
             filled: false,
         }
     }
@@ -146,42 +186,36 @@ impl<K: Cached> Merger<K> {
         match event {
             Event::Init => state.listing.clear(),
             Event::InitApply(object) => {
-                state.listing.insert(ObjectRef::from_obj(&object));
-                self.put(source, object, tell);
+                state.listing.insert(store::key(&object));
+                self.put(object, tell);
             }
-            Event::Apply(object) => self.put(source, object, tell),
-            Event::Delete(object) => self.remove(source, &object, tell),
+            Event::Apply(object) => self.put(object, tell),
+            Event::Delete(object) => {
+                self.remove(&store::key(&object), tell);
+            }
             Event::InitDone => self.listed(source, tell),
         }
     }
 
-    fn put(&mut self, source: usize, object: K, tell: &impl Fn(&K)) {
-        let reference = ObjectRef::from_obj(&object);
-        let known = &mut self.sources[source].known;
+    fn put(&self, object: K, tell: &impl Fn(&K)) {
+        let key = store::key(&object);
+        let version = object.meta().resource_version.clone();
+        let old = self.store.put(object);
         // A list repeats what is known; only what changed is told.
-        let repeated = known
-            .get(&reference)
-            .is_some_and(|old| old.meta().resource_version == object.meta().resource_version);
-        known.insert(reference, Arc::new(object.clone()));
-        if !self.filled {
-            self.writer.apply_watcher_event(&Event::InitApply(object));
-            return;
-        }
-        self.writer
-            .apply_watcher_event(&Event::Apply(object.clone()));
-        if !repeated {
+        let repeated = old.is_some_and(|old| old.meta().resource_version == version);
+        if self.filled
+            && !repeated
+            && let Some(object) = self.store.named(&key)
+        {
             tell(&object);
         }
     }
 
-    fn remove(&mut self, source: usize, object: &K, tell: &impl Fn(&K)) {
-        self.sources[source]
-            .known
-            .remove(&ObjectRef::from_obj(object));
-        if self.filled {
-            self.writer
-                .apply_watcher_event(&Event::Delete(object.clone()));
-            tell(object);
+    fn remove(&self, key: &Key, tell: &impl Fn(&K)) {
+        if let Some(object) = self.store.remove(key)
+            && self.filled
+        {
+            tell(&object);
         }
     }
 
@@ -189,33 +223,22 @@ impl<K: Cached> Merger<K> {
     fn listed(&mut self, source: usize, tell: &impl Fn(&K)) {
         let state = &mut self.sources[source];
         state.listed = true;
-        let gone: Vec<Arc<K>> = state
-            .known
-            .iter()
-            .filter(|(reference, _)| !state.listing.contains(*reference))
-            .map(|(_, object)| Arc::clone(object))
-            .collect();
-        for object in &gone {
-            self.remove(source, object, tell);
+        let listing = std::mem::take(&mut state.listing);
+        let namespace = state.namespace.clone();
+        let gone = self.store.keys(|key| {
+            let of_source = namespace.as_ref().is_none_or(|own| *own == key.namespace);
+            of_source && !listing.contains(key)
+        });
+        for key in &gone {
+            self.remove(key, tell);
         }
         if self.filled || !self.sources.iter().all(|state| state.listed) {
             return;
         }
         self.filled = true;
-        // Anew, since a list that was restarted may have named what is gone by now.
-        self.writer.apply_watcher_event(&Event::Init);
-        let all: Vec<Arc<K>> = self
-            .sources
-            .iter()
-            .flat_map(|state| state.known.values().cloned())
-            .collect();
-        for object in &all {
-            self.writer
-                .apply_watcher_event(&Event::InitApply(K::clone(object)));
-        }
-        self.writer.apply_watcher_event(&Event::InitDone);
-        for object in &all {
-            tell(object);
+        self.store.filled();
+        for object in self.store.state() {
+            tell(&object);
         }
     }
 }
@@ -241,14 +264,18 @@ mod tests {
 
     /// Feeds events to a cache of two namespaces.
     fn run(events: Vec<(usize, Event<ConfigMap>)>) -> Names {
-        let (store, writer) = reflector::store::<ConfigMap>();
-        let mut merger = Merger::new(2, writer);
+        let store = Store::<ConfigMap>::new(|_| Vec::new());
+        let namespaces = ["shop", "bank"].map(|name| Some(name.to_owned()));
+        let mut merger = Merger::new(namespaces.into(), store.clone());
         let told = RefCell::new(Vec::new());
         let name = |object: &ConfigMap| object.metadata.name.clone().unwrap_or_default();
         for (source, event) in events {
             merger.handle(source, event, &|object| {
                 told.borrow_mut().push(name(object));
             });
+        }
+        if !merger.filled {
+            return (told.into_inner(), Vec::new());
         }
         let mut names: Vec<String> = store.state().iter().map(|object| name(object)).collect();
         names.sort();

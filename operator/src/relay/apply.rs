@@ -4,7 +4,7 @@ mod shards;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use operator_api::names;
 use relay_config::BUCKETS;
@@ -17,6 +17,7 @@ use super::{RelayError, discard, rollout};
 use crate::certificates::Reissue;
 use crate::context::Context;
 use crate::kubernetes::apply::{Outcome, Owned};
+use crate::kubernetes::store::Store;
 use crate::render::{Rendered, Violation};
 
 use shards::{keep, let_go, refresh_files};
@@ -194,7 +195,7 @@ fn pairs<'a>(
 
 async fn cached<K>(context: &Context, desired: &K, store: &Store<K>) -> Result<Outcome, RelayError>
 where
-    K: Owned + reflector::Lookup<DynamicType = ()> + 'static,
+    K: Owned + 'static,
 {
     let live = store.get(&ObjectRef::from_obj(desired));
     apply(context, desired, live.as_deref()).await
@@ -231,7 +232,7 @@ async fn remove<K>(
     store: &Store<K>,
 ) -> Result<Outcome, RelayError>
 where
-    K: Owned + reflector::Lookup<DynamicType = ()> + 'static,
+    K: Owned + 'static,
 {
     let Some(live) = store.get(&ObjectRef::new(name).within(&found.key.0)) else {
         return Ok(Outcome::Unchanged);

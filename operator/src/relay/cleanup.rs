@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::runtime::controller::Action;
 use operator_api::{DeletionPolicy, SmtpRelay, names};
 
 use super::dereference::{self, Found};
 use super::{RelayError, apply, build, discard, drain, issued, key, status};
 use crate::context::Context;
+use crate::kubernetes::controller::Action;
+use crate::kubernetes::store::Index;
 use crate::kubernetes::{events, finalizer};
 use ending::Ending;
 
@@ -118,11 +119,10 @@ impl Round {
 fn has_pod(context: &Context, found: &Found, index: i32) -> bool {
     let number = index.to_string();
     let pods = &context.stores.pods;
-    pods.find(|pod| {
-        dereference::belongs(pod, &found.key)
-            && pod.labels().get(names::SHARD_LABEL) == Some(&number)
-    })
-    .is_some()
+    let of_relay = Index::Relay(found.key.0.clone(), found.key.1.clone());
+    pods.sharing(&of_relay)
+        .iter()
+        .any(|pod| pod.labels().get(names::SHARD_LABEL) == Some(&number))
 }
 
 /// One Event for all claims: several of one reason would be folded into the first.

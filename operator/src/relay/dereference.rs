@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::api::Api;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
-use operator_api::names::{self, DRAINED_ANNOTATION, RELAY_LABEL, SHARD_LABEL};
+use operator_api::names::{self, DRAINED_ANNOTATION, SHARD_LABEL};
 use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use relay_config::RelayStatus;
 
@@ -24,6 +24,7 @@ use super::scale::{self, Scale};
 use super::{Key, RelayError, admin, key};
 use crate::certificates::{Authority, SecretData};
 use crate::context::Context;
+use crate::kubernetes::store::{Index, Store};
 use crate::render::Namespaces;
 use crate::render::admission::Attached;
 
@@ -34,7 +35,7 @@ const ASKED_AT_ONCE: usize = 8;
 pub(super) struct Found {
     pub(super) relay: Arc<SmtpRelay>,
     pub(super) key: Key,
-    pub(super) namespaces: Namespaces,
+    pub(super) namespaces: Arc<Namespaces>,
     pub(super) domains: Vec<(Arc<SendingDomain>, Option<SecretData>)>,
     pub(super) credentials: Vec<(Arc<SmtpCredential>, Option<SecretData>)>,
     /// Secrets that the spec names, by name.
@@ -123,9 +124,9 @@ fn attached<K>(
     secret_name: impl Fn(&K) -> String,
 ) -> Vec<(Arc<K>, Option<SecretData>)>
 where
-    K: Attached + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+    K: Attached,
 {
-    let objects = objects.state_filter(|object| object.relay_key() == *relay);
+    let objects = objects.sharing(&Index::Relay(relay.0.clone(), relay.1.clone()));
     let with_secret = |object: Arc<K>| {
         let namespace = object.meta().namespace.clone().unwrap_or_default();
         let reference = ObjectRef::new(&secret_name(&object)).within(&namespace);
@@ -158,23 +159,10 @@ async fn named(
     relay: &SmtpRelay,
     api: &Api<Secret>,
 ) -> Result<BTreeMap<String, SecretData>, RelayError> {
-    let spec = &relay.spec;
-    let tls = relay.provided_tls_secret();
-    let mut wanted: Vec<&str> = Vec::new();
-    wanted.extend(tls.as_deref());
-    if let Some(delivery) = &spec.delivery {
-        let authorities = delivery.ca_secret_ref.iter();
-        wanted.extend(authorities.map(|secret| secret.name.as_str()));
-        for (_, host) in delivery.all_smarthosts() {
-            wanted.extend(host.secrets());
-        }
-    }
-    wanted.sort_unstable();
-    wanted.dedup();
     let mut named = BTreeMap::new();
-    for name in wanted {
-        if let Some(secret) = api.get_opt(name).await? {
-            named.insert(name.to_owned(), data(&secret));
+    for name in super::named_secrets(relay) {
+        if let Some(secret) = api.get_opt(&name).await? {
+            named.insert(name, data(&secret));
         }
     }
     Ok(named)
@@ -186,21 +174,20 @@ fn shards(relay: &SmtpRelay, context: &Context, key: &Key) -> Vec<Shard> {
     let mut shards: BTreeMap<i32, Shard> = (0..relay.spec.replicas)
         .map(|index| (index, Shard::absent(index)))
         .collect();
-    for deployment in stores
-        .deployments
-        .state_filter(|object| belongs(object, key))
-    {
+    let of_relay = Index::Relay(key.0.clone(), key.1.clone());
+    for deployment in stores.deployments.sharing(&of_relay) {
         if let Some(shard) = slot(&mut shards, deployment.as_ref()) {
             shard.deployment = Some(deployment);
         }
     }
-    for claim in stores.claims.state_filter(|object| belongs(object, key)) {
+    for claim in stores.claims.sharing(&of_relay) {
         if let Some(shard) = slot(&mut shards, claim.as_ref()) {
             shard.claim = Some(claim);
         }
     }
-    let alive = |pod: &Pod| belongs(pod, key) && pod.metadata.deletion_timestamp.is_none();
-    for pod in stores.pods.state_filter(alive) {
+    let mut pods = stores.pods.sharing(&of_relay);
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    for pod in pods {
         let Some(shard) = slot(&mut shards, pod.as_ref()) else {
             continue;
         };
@@ -214,11 +201,6 @@ fn shards(relay: &SmtpRelay, context: &Context, key: &Key) -> Vec<Shard> {
         }
     }
     shards.into_values().collect()
-}
-
-pub(super) fn belongs<K: Resource>(object: &K, (namespace, name): &Key) -> bool {
-    object.meta().namespace.as_ref() == Some(namespace)
-        && object.labels().get(RELAY_LABEL) == Some(name)
 }
 
 /// The place of an object by its label; `None` when it has no usable one.

@@ -119,7 +119,9 @@ pub(super) async fn run(
             "status written"
         );
     }
-    let pending = changed || !draining.is_empty() || verdicts.iter().any(is_pending);
+    // What pods say has to be asked for; of all else the API server tells.
+    let asked = found.shards.iter().any(|shard| shard.report.is_some());
+    let pending = !draining.is_empty() || asked && (changed || verdicts.iter().any(is_pending));
     Ok(Outlook {
         pending_for: pending.then(|| pending_for(&status, changed, now)),
         renew_at: next_expiry(found, now).map_or(renew_at, |expiry| expiry.min(renew_at)),

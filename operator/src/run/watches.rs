@@ -7,21 +7,24 @@
 mod sinks;
 
 use anyhow::Context as _;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
-use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::Store;
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
 use kube::runtime::watcher::Config;
-use kube::{Client, Resource};
-use operator_api::names::RELAY_LABEL;
+use kube::{Client, Resource, ResourceExt as _};
+use operator_api::names::{RELAY_LABEL, dkim_secret};
+use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use tokio::task::JoinSet;
 
 use crate::context::{Asking, Stores};
-use crate::kubernetes::watch::{Cached, Scope, objects};
-use crate::labels::SELECTOR;
+use crate::kubernetes::store::{Index, Indices, Store};
+use crate::kubernetes::watch::{Cached, Plan, Scope, objects};
+use crate::labels::{SELECTOR, SELECTOR_OF_OTHERS};
+use crate::render::admission::Attached;
 use sinks::{
-    Late, credential_sink, domain_sink, namespace_sink, owned_sink, relay_sink, secret_sink,
+    Late, credential_sink, domain_sink, namespace_sink, owned_secret_sink, owned_sink, relay_sink,
+    secret_sink,
 };
 
 /// The watched namespaces, each once.
@@ -51,45 +54,134 @@ pub(super) fn start(
     let own = Config::default().labels(SELECTOR);
     // The three kinds know of each other through their caches, which the sinks get last.
     let late = Late::default();
-    let relays = objects(tasks, scope.apis(client), &all, relay_sink(asking, &late));
-    let domains = objects(tasks, scope.apis(client), &all, domain_sink(asking, &late));
+    let relays = objects(
+        tasks,
+        plan(scope, client, &all, of_relay),
+        relay_sink(asking, &late),
+    );
+    let domains = objects(
+        tasks,
+        plan(scope, client, &all, of_domain),
+        domain_sink(asking, &late),
+    );
     let credentials = objects(
         tasks,
-        scope.apis(client),
-        &all,
+        plan(scope, client, &all, of_credential),
         credential_sink(asking, &late),
     );
     late.set(&relays, &domains, &credentials);
     let pods = Config::default().labels(RELAY_LABEL);
-    let namespaces = vec![Api::<Namespace>::all(client.clone())];
-    let secrets: Vec<Api<PartialObjectMeta<Secret>>> = match scope {
-        Scope::Cluster => vec![Api::all(client.clone())],
-        Scope::Namespaces(names) => names
-            .iter()
-            .map(|name| Api::namespaced(client.clone(), name))
-            .collect(),
+    let namespaces = Plan {
+        apis: vec![Api::<Namespace>::all(client.clone())],
+        config: all,
+        indices: |_| Vec::new(),
+        strip: |_| {},
     };
-    objects(tasks, secrets, &all, secret_sink(asking, &late));
+    // Those of ours are watched with their content.
+    let others = Config::default().labels(SELECTOR_OF_OTHERS);
+    let secrets = Plan {
+        apis: scope.metadata_apis::<Secret>(client),
+        config: others,
+        indices: |_| Vec::new(),
+        strip: names_only,
+    };
+    objects(tasks, secrets, secret_sink(asking, &late));
     Stores {
-        namespaces: objects(tasks, namespaces, &all, namespace_sink(asking, &late)),
-        secrets: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        config_maps: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        deployments: objects::<Deployment>(
+        namespaces: objects(tasks, namespaces, namespace_sink(asking, &late)),
+        secrets: objects(
             tasks,
-            scope.apis(client),
-            &own,
-            owned_sink(asking, &late),
+            plan(scope, client, &own, |_| Vec::new()),
+            owned_secret_sink(asking, &late),
         ),
-        services: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        service_accounts: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        claims: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        budgets: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        policies: objects(tasks, scope.apis(client), &own, owned_sink(asking, &late)),
-        pods: objects::<Pod>(tasks, scope.apis(client), &pods, owned_sink(asking, &late)),
+        config_maps: owned(tasks, client, scope, &own, asking, &late),
+        deployments: owned(tasks, client, scope, &own, asking, &late),
+        services: owned(tasks, client, scope, &own, asking, &late),
+        service_accounts: owned(tasks, client, scope, &own, asking, &late),
+        claims: owned(tasks, client, scope, &own, asking, &late),
+        budgets: owned(tasks, client, scope, &own, asking, &late),
+        policies: owned(tasks, client, scope, &own, asking, &late),
+        pods: owned(tasks, client, scope, &pods, asking, &late),
+        namespace_labels: std::sync::Arc::default(),
         relays,
         domains,
         credentials,
     }
+}
+
+fn owned<K>(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    scope: &Scope,
+    config: &Config,
+    asking: &Asking,
+    late: &Late,
+) -> Store<K>
+where
+    K: Cached + crate::kubernetes::apply::Owned,
+{
+    let sink = owned_sink(asking, late);
+    objects(tasks, plan(scope, client, config, of_label), sink)
+}
+
+fn plan<K>(scope: &Scope, client: &Client, config: &Config, indices: Indices<K>) -> Plan<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    Plan {
+        apis: scope.apis(client),
+        config: config.clone(),
+        indices,
+        strip: |_| {},
+    }
+}
+
+/// Of Secrets of others only the name is of interest, and that they changed.
+fn names_only(secret: &mut PartialObjectMeta<Secret>) {
+    let old = std::mem::take(&mut secret.metadata);
+    *secret = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+        name: old.name,
+        namespace: old.namespace,
+        resource_version: old.resource_version,
+        ..Default::default()
+    }
+    .into_response_partial();
+}
+
+/// A relay is told of the Secrets that its spec names.
+fn of_relay(relay: &SmtpRelay) -> Vec<Index> {
+    let namespace = relay.namespace().unwrap_or_default();
+    crate::relay::named_secrets(relay)
+        .into_iter()
+        .map(|name| Index::Secret(namespace.clone(), name))
+        .collect()
+}
+
+fn of_domain(domain: &SendingDomain) -> Vec<Index> {
+    attached(domain, dkim_secret(&domain.name_any()))
+}
+
+fn of_credential(credential: &SmtpCredential) -> Vec<Index> {
+    attached(credential, credential.secret_name())
+}
+
+fn attached<K: Attached>(object: &K, secret: String) -> Vec<Index> {
+    let (namespace, name) = object.relay_key();
+    let own = object.meta().namespace.clone().unwrap_or_default();
+    vec![
+        Index::Relay(namespace, name),
+        Index::Claim(object.claim()),
+        Index::Secret(own, secret),
+    ]
+}
+
+/// What carries a relay's label is found by it.
+fn of_label<K: Resource>(object: &K) -> Vec<Index> {
+    let namespace = object.meta().namespace.clone().unwrap_or_default();
+    let relay = object.labels().get(RELAY_LABEL);
+    relay
+        .map(|relay| Index::Relay(namespace, relay.clone()))
+        .into_iter()
+        .collect()
 }
 
 /// Waits until every cache was filled once.
@@ -114,6 +206,7 @@ pub(super) async fn filled(stores: &Stores) -> anyhow::Result<()> {
         budgets,
         policies,
         pods,
+        namespace_labels: _,
     } = stores;
     tokio::try_join!(one(relays), one(domains), one(credentials), one(namespaces))?;
     tokio::try_join!(

@@ -15,7 +15,7 @@ fn orders() -> SmtpCredential {
 fn seen(relay: Option<SmtpRelay>) -> Seen {
     Seen {
         relay: relay.map(Arc::new),
-        namespaces: namespaces(),
+        namespaces: namespaces().into(),
         rivals: vec![Arc::new(orders())],
         secret: None,
         terminating: false,

@@ -18,7 +18,7 @@ fn now() -> Timestamp {
 fn seen() -> Seen {
     Seen {
         relay: Some(Arc::new(relay(open()))),
-        namespaces: namespaces(),
+        namespaces: namespaces().into(),
         rivals: Vec::new(),
         secret: None,
         terminating: false,

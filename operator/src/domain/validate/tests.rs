@@ -25,7 +25,7 @@ fn shop() -> SendingDomain {
 fn seen(relay: Option<SmtpRelay>) -> Seen {
     Seen {
         relay: relay.map(Arc::new),
-        namespaces: namespaces(),
+        namespaces: namespaces().into(),
         rivals: vec![Arc::new(shop())],
         secret: None,
         terminating: false,

@@ -5,15 +5,17 @@ use std::hash::Hash;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
-use operator_api::names::{RELAY_LABEL, dkim_secret};
-use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
+use operator_api::names::RELAY_LABEL;
+use operator_api::{NamespaceFrom, SendingDomain, SmtpCredential, SmtpRelay};
 use parking_lot::Mutex;
 
 use crate::conditions;
 use crate::context::Asking;
 use crate::kubernetes::apply::Owned;
+use crate::kubernetes::queue::{Key, Urgency};
+use crate::kubernetes::store::{Index, Store};
 use crate::render::admission::Attached;
 
 /// The three caches that sinks look into.
@@ -40,36 +42,36 @@ impl Late {
         });
     }
 
-    /// Empty before [`Self::set`]; every object is told again when its cache is filled, after that.
-    fn relays(&self) -> Vec<std::sync::Arc<SmtpRelay>> {
-        self.0
-            .get()
-            .map(|caches| caches.relays.state())
-            .unwrap_or_default()
+    /// Asks for all domains and credentials that share `index`. None are known before [`Self::set`];
+    /// every object is told again when its cache is filled, after that.
+    fn ask(&self, asking: &Asking, index: &Index) {
+        let Some(caches) = self.0.get() else {
+            return;
+        };
+        for domain in caches.domains.sharing(index) {
+            asking.domains.push(ObjectRef::from_obj(domain.as_ref()));
+        }
+        for credential in caches.credentials.sharing(index) {
+            let reference = ObjectRef::from_obj(credential.as_ref());
+            asking.credentials.push(reference);
+        }
     }
+}
 
-    fn domains(&self, wanted: impl Fn(&SendingDomain) -> bool) -> Vec<ObjectRef<SendingDomain>> {
-        let caches = self.0.get();
-        let found = caches.map(|caches| caches.domains.state_filter(wanted));
-        found
-            .iter()
-            .flatten()
-            .map(|object| ObjectRef::from_obj(object.as_ref()))
-            .collect()
+/// Somebody waits for an object whose spec nobody has judged yet.
+fn urgency(generation: Option<i64>, observed: Option<i64>) -> Urgency {
+    if generation == observed {
+        Urgency::Changed
+    } else {
+        Urgency::New
     }
+}
 
-    fn credentials(
-        &self,
-        wanted: impl Fn(&SmtpCredential) -> bool,
-    ) -> Vec<ObjectRef<SmtpCredential>> {
-        let caches = self.0.get();
-        let found = caches.map(|caches| caches.credentials.state_filter(wanted));
-        found
-            .iter()
-            .flatten()
-            .map(|object| ObjectRef::from_obj(object.as_ref()))
-            .collect()
-    }
+fn key<K: Resource>(object: &K) -> Key {
+    Key::new(
+        object.meta().namespace.clone().unwrap_or_default(),
+        object.meta().name.clone().unwrap_or_default(),
+    )
 }
 
 /// Tells whether something changed that others should hear of, by a fingerprint for each object.
@@ -103,9 +105,11 @@ pub(super) fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
     Box::new(move |relay| {
-        let reference = ObjectRef::from_obj(relay);
-        asking.relays.push(reference.clone());
+        let key = key(relay);
         let status = relay.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
+        let urgency = urgency(relay.metadata.generation, observed);
+        asking.relays.ask(key.clone(), urgency);
         let accepted = status.map(|status| {
             conditions::is_true(&status.conditions, operator_api::conditions::ACCEPTED)
         });
@@ -116,46 +120,34 @@ pub(super) fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
             accepted,
         );
         // Its last form is the same as the one before, so that only the cache tells that it is gone.
-        let gone = late
-            .0
-            .get()
-            .is_some_and(|caches| caches.relays.get(&reference).is_none());
-        if changes.differ(reference, (!gone).then_some(fingerprint)) {
-            let key = (relay.namespace().unwrap_or_default(), relay.name_any());
-            ask_attached(&asking, &late, &key);
+        let caches = late.0.get();
+        let gone = caches.is_some_and(|caches| caches.relays.named(&key).is_none());
+        if changes.differ(key.clone(), (!gone).then_some(fingerprint)) {
+            late.ask(&asking, &Index::Relay(key.namespace, key.name));
         }
     })
-}
-
-/// Asks for everything that names the relay `key`.
-fn ask_attached(asking: &Asking, late: &Late, key: &(String, String)) {
-    for domain in late.domains(|domain| domain.relay_key() == *key) {
-        asking.domains.push(domain);
-    }
-    for credential in late.credentials(|credential| credential.relay_key() == *key) {
-        asking.credentials.push(credential);
-    }
 }
 
 pub(super) fn domain_sink(asking: &Asking, late: &Late) -> Sink<SendingDomain> {
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
     Box::new(move |domain| {
-        let reference = ObjectRef::from_obj(domain);
-        asking.domains.push(reference.clone());
-        let gone = late
-            .0
-            .get()
-            .is_some_and(|caches| caches.domains.get(&reference).is_none());
-        if !changes.differ(reference, fingerprint(domain, gone)) {
+        let key = key(domain);
+        let status = domain.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
+        let urgency = urgency(domain.metadata.generation, observed);
+        asking.domains.ask(key.clone(), urgency);
+        let caches = late.0.get();
+        let gone = caches.is_some_and(|caches| caches.domains.named(&key).is_none());
+        if !changes.differ(key, fingerprint(domain, gone)) {
             return;
         }
         let (namespace, name) = domain.relay_key();
         asking.relays.push_name(&namespace, &name);
         // Another object may get or lose the claim.
-        let claim = domain.claim();
-        for rival in late.domains(|other| other.claim() == claim) {
-            asking.domains.push(rival);
+        let rivals = caches.map(|caches| caches.domains.sharing(&Index::Claim(domain.claim())));
+        for rival in rivals.iter().flatten() {
+            asking.domains.push(ObjectRef::from_obj(rival.as_ref()));
         }
     })
 }
@@ -164,20 +156,22 @@ pub(super) fn credential_sink(asking: &Asking, late: &Late) -> Sink<SmtpCredenti
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
     Box::new(move |credential| {
-        let reference = ObjectRef::from_obj(credential);
-        asking.credentials.push(reference.clone());
-        let gone = late
-            .0
-            .get()
-            .is_some_and(|caches| caches.credentials.get(&reference).is_none());
-        if !changes.differ(reference, fingerprint(credential, gone)) {
+        let key = key(credential);
+        let status = credential.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
+        let urgency = urgency(credential.metadata.generation, observed);
+        asking.credentials.ask(key.clone(), urgency);
+        let caches = late.0.get();
+        let gone = caches.is_some_and(|caches| caches.credentials.named(&key).is_none());
+        if !changes.differ(key, fingerprint(credential, gone)) {
             return;
         }
         let (namespace, name) = credential.relay_key();
         asking.relays.push_name(&namespace, &name);
-        let claim = credential.claim();
-        for rival in late.credentials(|other| other.claim() == claim) {
-            asking.credentials.push(rival);
+        let claim = Index::Claim(credential.claim());
+        let rivals = caches.map(|caches| caches.credentials.sharing(&claim));
+        for rival in rivals.iter().flatten() {
+            asking.credentials.push(ObjectRef::from_obj(rival.as_ref()));
         }
     })
 }
@@ -200,42 +194,63 @@ pub(super) fn namespace_sink(asking: &Asking, late: &Late) -> Sink<Namespace> {
         if !changes.differ(name.clone(), Some(fingerprint)) {
             return;
         }
-        for relay in late.relays() {
-            asking.relays.push(ObjectRef::from_obj(relay.as_ref()));
+        let Some(caches) = late.0.get() else {
+            return;
+        };
+        // Labels matter only to relays that select by them.
+        let concerns = |relay: &SmtpRelay| {
+            let rules = [
+                relay.spec.domain_namespaces(),
+                relay.spec.client_namespaces(),
+            ];
+            let selects = |rule: &operator_api::NamespaceRule| rule.from == NamespaceFrom::Selector;
+            relay.namespace().as_deref() == Some(&name) || rules.iter().any(selects)
+        };
+        for relay in caches.relays.state() {
+            if concerns(&relay) {
+                asking.relays.push(ObjectRef::from_obj(relay.as_ref()));
+            }
         }
-        for domain in late.domains(|domain| domain.namespace().as_deref() == Some(&name)) {
-            asking.domains.push(domain);
+        let within = |key: &Key| key.namespace == name;
+        for key in caches.domains.keys(within) {
+            asking.domains.ask(key, Urgency::Changed);
         }
-        for credential in late.credentials(|other| other.namespace().as_deref() == Some(&name)) {
-            asking.credentials.push(credential);
+        for key in caches.credentials.keys(within) {
+            asking.credentials.ask(key, Urgency::Changed);
         }
     })
 }
 
-/// Any Secret: those that relays, domains and credentials name, whoever made them.
+/// A Secret of somebody else that relays, domains or credentials name.
 pub(super) fn secret_sink(asking: &Asking, late: &Late) -> Sink<PartialObjectMeta<Secret>> {
     let (asking, late) = (asking.clone(), late.clone());
     Box::new(move |secret| {
-        let namespace = secret.namespace();
-        let name = secret.name_any();
-        for relay in late.relays() {
-            if relay.namespace() == namespace && crate::relay::names_secret(&relay, &name) {
-                asking.relays.push(ObjectRef::from_obj(relay.as_ref()));
-            }
-        }
-        let domains = |domain: &SendingDomain| {
-            domain.namespace() == namespace && dkim_secret(&domain.name_any()) == name
-        };
-        for domain in late.domains(domains) {
-            asking.domains.push(domain);
-        }
-        let credentials = |credential: &SmtpCredential| {
-            credential.namespace() == namespace && credential.secret_name() == name
-        };
-        for credential in late.credentials(credentials) {
-            asking.credentials.push(credential);
-        }
+        let key = key(secret);
+        named(&asking, &late, key);
     })
+}
+
+/// Whoever is told of the Secret `key`.
+fn named(asking: &Asking, late: &Late, key: Key) {
+    let index = Index::Secret(key.namespace, key.name);
+    late.ask(asking, &index);
+    let relays = late.0.get().map(|caches| caches.relays.sharing(&index));
+    for relay in relays.iter().flatten() {
+        asking.relays.push(ObjectRef::from_obj(relay.as_ref()));
+    }
+}
+
+/// A Secret of ours may be one that another object names, too.
+pub(super) fn owned_secret_sink(
+    asking: &Asking,
+    late: &Late,
+) -> impl Fn(&Secret) + Send + 'static + use<> {
+    let owners = owned_sink(asking, late);
+    let (asking, late) = (asking.clone(), late.clone());
+    move |secret| {
+        owners(secret);
+        named(&asking, &late, key(secret));
+    }
 }
 
 /// Objects of ours: their owner, and the relay whose label they carry.
@@ -249,41 +264,27 @@ pub(super) fn owned_sink<K: Owned>(
         if let Some(relay) = object.labels().get(RELAY_LABEL) {
             asking.relays.push_name(&namespace, relay);
         }
+        let caches = late.0.get();
         for owner in object.owner_references() {
             if !owner.api_version.starts_with(operator_api::names::GROUP) {
                 continue;
             }
-            let own = |own: &str| own == owner.name;
-            match owner.kind.as_str() {
+            let own = Key::new(namespace.clone(), owner.name.clone());
+            let relay = match owner.kind.as_str() {
                 "SendingDomain" => {
                     asking.domains.push_name(&namespace, &owner.name);
-                    let caches = late.0.get();
-                    let domain = caches.and_then(|caches| {
-                        caches.domains.find(|domain| {
-                            own(&domain.name_any())
-                                && domain.namespace().as_deref() == Some(&namespace)
-                        })
-                    });
-                    if let Some((namespace, name)) = domain.map(|domain| domain.relay_key()) {
-                        asking.relays.push_name(&namespace, &name);
-                    }
+                    let domain = caches.and_then(|caches| caches.domains.named(&own));
+                    domain.map(|domain| domain.relay_key())
                 }
                 "SmtpCredential" => {
                     asking.credentials.push_name(&namespace, &owner.name);
-                    let caches = late.0.get();
-                    let credential = caches.and_then(|caches| {
-                        caches.credentials.find(|credential| {
-                            own(&credential.name_any())
-                                && credential.namespace().as_deref() == Some(&namespace)
-                        })
-                    });
-                    if let Some((namespace, name)) =
-                        credential.map(|credential| credential.relay_key())
-                    {
-                        asking.relays.push_name(&namespace, &name);
-                    }
+                    let credential = caches.and_then(|caches| caches.credentials.named(&own));
+                    credential.map(|credential| credential.relay_key())
                 }
-                _ => {}
+                _ => None,
+            };
+            if let Some((namespace, name)) = relay {
+                asking.relays.push_name(&namespace, &name);
             }
         }
     }

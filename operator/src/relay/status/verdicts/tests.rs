@@ -44,7 +44,7 @@ pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: boo
     Found {
         relay: Arc::new(relay),
         key: ("post".to_owned(), "outbox".to_owned()),
-        namespaces: BTreeMap::new(),
+        namespaces: BTreeMap::new().into(),
         domains: Vec::new(),
         credentials: Vec::new(),
         named: BTreeMap::new(),
