@@ -11,14 +11,19 @@ mod apply;
 mod bounces;
 mod build;
 mod dereference;
+mod dmarc;
 pub mod dns;
+mod judge;
 pub mod keyring;
 pub mod keys;
 mod records;
 pub mod return_keys;
+mod services;
+mod spf;
 mod status;
 mod tags;
 mod validate;
+mod zone;
 
 use std::sync::Arc;
 

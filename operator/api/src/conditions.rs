@@ -129,12 +129,14 @@ pub mod reason {
     /// `DnsVerified` is true, and keys that are to take over lack their records, or wait until these have
     /// spread; the message says which.
     pub const ROTATION_PENDING: &str = "RotationPending";
-    /// `DnsVerified` is true: every record is as it should be.
+    /// `DnsVerified` is true: every required record is as it should be; the message tells of others.
     pub const RECORDS_VERIFIED: &str = "RecordsVerified";
     /// `DnsVerified` is false: a record is missing.
     pub const RECORDS_MISSING: &str = "RecordsMissing";
-    /// `DnsVerified` is false: a record has another value.
+    /// `DnsVerified` is false: a required record does not do what it should; the message says why.
     pub const RECORDS_MISMATCH: &str = "RecordsMismatch";
+    /// `DnsVerified` is false: there are several records where there must be one.
+    pub const RECORDS_CONFLICT: &str = "RecordsConflict";
     /// `DnsVerified` is unknown: DNS did not answer.
     pub const LOOKUP_FAILED: &str = "LookupFailed";
 

@@ -91,6 +91,10 @@ pub struct SendingDomainSpec {
     /// Where bounces of the domain's mail go. Default: to the sender of each message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounces: Option<Bounces>,
+
+    /// Records of the domain besides those of its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DomainDns>,
 }
 
 /// Where bounces of the domain's mail go: every message leaves with a return path of its own for each
@@ -137,6 +141,68 @@ pub struct Bounces {
             .message("must be from 1h to 840h (35 days), such as 720h")
     )]
     pub valid_for: Option<Duration>,
+}
+
+/// Records of a domain besides those of its keys: what they should say. They stand in
+/// `status.dnsRecords`; SPF is checked once `spec.egress` of the relay says from where mail leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainDns {
+    /// The DMARC record (RFC 9989). Default: any will do, the domain's own or that of a domain above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dmarc: Option<Dmarc>,
+
+    /// Where reports about TLS go (RFC 8460), such as `mailto:tls@example.com` or an `https:` address.
+    /// Default: no such record is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 320)))]
+    #[x_kube(
+        validation = Rule::new("self.all(uri, uri.matches('^(mailto:[^@,;! ]+@[^@,;! ]+|https://[^,;! ]+)$'))")
+            .message("each entry must be a mailto: or https: address without white space, such as mailto:tls@example.com")
+    )]
+    pub tls_reports: Vec<String>,
+
+    /// Where the logo of the domain lies (BIMI), such as `https://example.com/logo.svg`. Shown only with a
+    /// DMARC policy of quarantine or reject. Default: no such record is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^https://[^,; ]+$')")
+            .message("must be an https: address, such as https://example.com/logo.svg")
+    )]
+    pub bimi_logo: Option<String>,
+}
+
+/// What a domain's DMARC record should say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dmarc {
+    /// What receivers are to do with mail that is not proven to be the domain's: at least this. `None`:
+    /// nothing but report it. Default: whatever is published; `None` where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<DmarcPolicy>,
+
+    /// Addresses that get aggregate reports, such as `dmarc@example.com`. Where one lies in a domain of
+    /// others, these have to publish a record that says so, which stands in `status.dnsRecords` too.
+    /// Default: those of the published record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 254)))]
+    #[x_kube(
+        validation = Rule::new("self.all(a, a.matches('^[A-Za-z0-9_+=.-]+@([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'))")
+            .message("each entry must be a plain address, such as dmarc@example.com")
+    )]
+    pub reports: Vec<String>,
+}
+
+/// What receivers are to do with mail that is not proven to be the domain's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DmarcPolicy {
+    /// Nothing.
+    None,
+    /// Treat it as suspicious.
+    Quarantine,
+    /// Refuse it.
+    Reject,
 }
 
 /// How long a recipient is suppressed: the relay refuses mail of the domain to it at RCPT, on all of
@@ -356,19 +422,33 @@ pub struct DnsRecord {
     /// The value as one string, as DNS panels and APIs want it.
     pub value: String,
 
-    /// The same value in strings of at most 255 octets, as zone files want it.
+    /// The same value in strings of at most 255 octets, as some DNS panels want it.
     pub split_value: Vec<String>,
 
-    /// What the record is for: `Dkim`, `ReturnPathMx` or `ReturnPathSpf`.
+    /// The record as a line of a zone file (RFC 1035 section 5.1).
+    #[serde(default)]
+    pub zone: String,
+
+    /// What the record is for.
     pub purpose: DnsRecordPurpose,
 
-    /// `Missing`: no such record. `Mismatch`: another value stands there. `Verified`: as it should
-    /// be. `Unknown`: not looked yet, or DNS did not answer.
+    /// `Required`: decides on `DnsVerified`. `Recommended`: many receivers want it. `Optional`: shown since it
+    /// is published, or the spec asks for it.
+    #[serde(default)]
+    pub requirement: DnsRecordRequirement,
+
+    /// `Missing`: no such record. `Mismatch`: what stands there does not do. `Conflict`: several records
+    /// stand there, where there must be one. `Verified`: does what it should. `Unknown`: not looked yet, or
+    /// DNS did not answer.
     pub state: DnsRecordState,
 
-    /// What DNS answered when it differed.
+    /// What DNS answered when it differed, a line for each record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
+
+    /// What is wrong with the record and the remedy, or what to know of one that is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What a record is for.
@@ -376,10 +456,34 @@ pub struct DnsRecord {
 pub enum DnsRecordPurpose {
     /// A DKIM public key (RFC 6376 section 3.6).
     Dkim,
+    /// Who may send for the domain (RFC 7208); the value is the published record with what it lacks.
+    Spf,
+    /// What receivers do with mail that is not proven to be the domain's (RFC 9989).
+    Dmarc,
+    /// That reports about the domain are wanted elsewhere (RFC 9990 section 4), to be published there.
+    DmarcReports,
+    /// That mail to the domain comes over TLS (RFC 8461).
+    MtaSts,
+    /// Where reports about TLS go (RFC 8460).
+    TlsReports,
+    /// The logo of the domain (BIMI).
+    Bimi,
     /// The way of reports to the relay: MX of `spec.bounces.domain` (RFC 5321 section 5.1).
     ReturnPathMx,
     /// Who may send with a return path at `spec.bounces.domain` (RFC 7208): as at the domain itself.
     ReturnPathSpf,
+}
+
+/// How much a record matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DnsRecordRequirement {
+    /// Decides on `DnsVerified`.
+    #[default]
+    Required,
+    /// Many receivers want it.
+    Recommended,
+    /// The domain may do without.
+    Optional,
 }
 
 /// What DNS shows of a record.
@@ -390,9 +494,11 @@ pub enum DnsRecordState {
     Unknown,
     /// No such record.
     Missing,
-    /// Another value stands there.
+    /// What stands there does not do.
     Mismatch,
-    /// As it should be.
+    /// Several records stand there, where there must be one.
+    Conflict,
+    /// Does what it should.
     Verified,
 }
 

@@ -27,18 +27,19 @@ pub use credential::{
     Binding, Rotation, RotationStatus, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus,
 };
 pub use domain::{
-    Bounces, Dkim, DkimAlgorithm, DkimRotation, DnsRecord, DnsRecordPurpose, DnsRecordState,
-    KeyState, KeyStatus, OidcSender, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus,
-    Suppression, UnauthorizedFrom, UnauthorizedFromPolicy,
+    Bounces, Dkim, DkimAlgorithm, DkimRotation, Dmarc, DmarcPolicy, DnsRecord, DnsRecordPurpose,
+    DnsRecordRequirement, DnsRecordState, DomainDns, KeyState, KeyStatus, OidcSender, Sender,
+    SendingDomain, SendingDomainSpec, SendingDomainStatus, Suppression, UnauthorizedFrom,
+    UnauthorizedFromPolicy,
 };
 pub use relay::{
     AddressLiterals, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy, Delivery,
-    DeliveryTls, Dns, Dnssec, Domains, EnvironmentVariable, IssuerReference, Limits, Listener,
-    ListenerRole, ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy,
-    PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Reports, Retry, Route,
-    ScaleToZeroPolicy, ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase, ShardStatus,
-    Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay, SmtpRelaySpec,
-    SmtpRelayStatus, Storage, TlsOverride, TlsReports, default_listeners,
+    DeliveryTls, Dns, Dnssec, Domains, Egress, EnvironmentVariable, IssuerReference, Limits,
+    Listener, ListenerRole, ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer,
+    OverridePolicy, PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Reports, Retry,
+    Route, ScaleToZeroPolicy, ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase,
+    ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay,
+    SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, TlsReports, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

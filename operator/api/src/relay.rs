@@ -152,6 +152,11 @@ pub struct SmtpRelaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
 
+    /// From where the relay's mail leaves, as others see it. Needed to check the SPF records of
+    /// SendingDomains; default: these are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+
     /// Name servers of the relay pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
@@ -199,6 +204,7 @@ impl Default for SmtpRelaySpec {
             authentication: None,
             domains: None,
             delivery: None,
+            egress: None,
             dns: None,
             queue: None,
             limits: None,
@@ -229,6 +235,37 @@ pub struct Clients {
             .message("each entry must be a network in CIDR notation, such as 192.0.2.0/24")
     )]
     pub cidrs: Vec<String>,
+}
+
+/// From where a relay's mail leaves, as others see it: a cluster cannot know by what addresses it is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.addresses) && self.addresses.size() > 0) || (has(self.spfIncludes) && self.spfIncludes.size() > 0)")
+        .message("give addresses, spfIncludes or both, or remove egress")
+)]
+pub struct Egress {
+    /// Addresses that other mail servers see, IPv4 or IPv6, such as `192.0.2.25`: of a NAT gateway, of nodes,
+    /// or of hosts that pods share the network of. All of them: each has to pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 45)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(address, isIP(address))")
+            .message("each entry must be an IPv4 or IPv6 address, such as 192.0.2.25")
+    )]
+    pub addresses: Vec<String>,
+
+    /// Domains whose SPF record lists the addresses of smarthosts that the relay sends through, such as
+    /// `amazonses.com`, as the provider says. SendingDomains have to include each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 253)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(name, name.matches('^([a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'))")
+            .message("each entry must be a lower-case domain name without a trailing dot, such as amazonses.com")
+    )]
+    pub spf_includes: Vec<String>,
 }
 
 /// Whose SendingDomains are accepted.

@@ -4,9 +4,12 @@
 //! domain says. Both are judged by what they do: a second MX host or an SPF record of the owner's own is
 //! no fault.
 
-use operator_api::{DnsRecordPurpose, SendingDomain, SmtpRelay};
+use operator_api::{
+    DnsRecordPurpose, DnsRecordRequirement, DnsRecordState, SendingDomain, SmtpRelay,
+};
 
-use super::records::{Kind, Question, WantedRecord};
+use super::records::{Finding, Kind, Question, WantedRecord};
+use super::spf;
 
 /// Preference of the MX record.
 const PREFERENCE: u16 = 10;
@@ -29,6 +32,7 @@ pub(super) fn wanted(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Vec<W
         },
         value,
         purpose,
+        requirement: DnsRecordRequirement::Required,
     };
     let host = relay.and_then(|relay| relay.spec.hostname.as_deref());
     let mx = host.map(|host| {
@@ -57,38 +61,46 @@ pub(super) fn obstacle(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Opt
 }
 
 /// One of the hosts is the relay, whatever its preference.
-pub(super) fn compare_mx(records: &[String], expected: &str) -> Result<(), &'static str> {
+pub(super) fn judge_mx(records: &[String], expected: &str) -> Finding {
     let host = |record: &str| {
         let host = record.split_whitespace().next_back().unwrap_or_default();
         host.trim_end_matches('.').to_ascii_lowercase()
     };
     if records.iter().any(|record| host(record) == host(expected)) {
-        Ok(())
-    } else {
-        Err("does not lead to the relay; publish the value in status.dnsRecords")
+        return Finding::verified();
     }
+    Finding::fault(
+        DnsRecordState::Mismatch,
+        "does not lead to the relay; publish the value in status.dnsRecords",
+    )
 }
 
-/// There is one SPF record (RFC 7208 section 4.5), and it lets somebody send.
-pub(super) fn compare_spf(texts: &[String]) -> Result<(), &'static str> {
-    let mut policies = texts.iter().filter(|text| {
-        let version = text.split_whitespace().next().unwrap_or_default();
-        version.eq_ignore_ascii_case("v=spf1")
-    });
+/// There is one SPF record (RFC 7208 section 4.5), and it lets somebody send: all that can be said while
+/// nobody knows from where the relay's mail leaves.
+pub(super) fn judge_spf(texts: &[String]) -> Finding {
+    let mut policies = texts.iter().filter(|text| spf::is_spf(text));
     let Some(policy) = policies.next() else {
-        return Err("holds no SPF record; publish the value in status.dnsRecords");
+        return Finding::fault(
+            DnsRecordState::Missing,
+            "holds no SPF record; publish the value in status.dnsRecords",
+        );
     };
     if policies.next().is_some() {
-        return Err("holds several SPF records, which is an error to receivers; leave one");
+        return Finding::fault(
+            DnsRecordState::Conflict,
+            "holds several SPF records, which is an error to receivers; leave one",
+        );
     }
     let mut terms = policy.split_whitespace().skip(1);
     // `all` lets somebody send unless it is for refusing, and so does every other mechanism.
     let lets = |term: &str| !term.starts_with(['-', '~', '?']) && !term.starts_with("exp=");
     if terms.any(lets) {
-        Ok(())
-    } else {
-        Err("lets nobody send with return paths there; publish the value in status.dnsRecords")
+        return Finding::verified();
     }
+    Finding::fault(
+        DnsRecordState::Mismatch,
+        "lets nobody send with return paths there; publish the value in status.dnsRecords",
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Reads everything that a reconcile looks at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use operator_api::{SendingDomain, SmtpRelay};
 
 use super::DomainError;
 use super::dns::{Check, Spread};
+use super::judge::Facts;
 use super::keyring::Keyring;
-use super::records::{self, Answer, Question, WantedRecord};
-use super::validate;
+use super::records::{Answer, WantedRecord};
+use super::spf::Answers;
+use super::{tags, validate};
 use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
@@ -122,20 +124,22 @@ async fn check(
     key: &(String, String),
     now: Timestamp,
 ) -> Check {
-    let wanted = validate::wanted(domain, keyring, relay);
-    let questions: Vec<Question> = wanted.iter().map(|one| one.question.clone()).collect();
-    let settled = |answers: &BTreeMap<Question, Answer>| {
-        wanted.iter().all(|wanted| {
-            answers
-                .get(&wanted.question)
-                .is_some_and(|answer| records::is_verified(answer, wanted))
-        })
+    let facts = Facts::new(domain, relay);
+    let wanted = |answers: &Answers| validate::wanted(domain, keyring, relay, answers);
+    let questions = |answers: &Answers| {
+        let wanted = wanted(answers);
+        let further = facts.needs(&wanted, answers);
+        let first = wanted.into_iter().map(|one| one.question);
+        first
+            .chain(further)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     };
+    let progress = |answers: &Answers| facts.progress(&wanted(answers), answers);
     forget(context);
-    context
-        .dns
-        .check(key, &questions, waiting(domain, keyring, now), settled)
-        .await
+    let waiting = waiting(domain, keyring, now);
+    context.dns.check(key, questions, waiting, progress).await
 }
 
 /// Where the records are seen of keys that wait to sign.
@@ -152,7 +156,7 @@ async fn spread(
         let wanted = WantedRecord::dkim(selector, &domain.spec.domain, key);
         let answer = check.answers.get(&wanted.question);
         Some(async move {
-            let fits = |answer: &Answer| records::is_verified(answer, &wanted);
+            let fits = |answer: &Answer| tags::is_dkim(answer, &wanted.value);
             let spread = match answer {
                 None | Some(Answer::Failed(_)) => Some(Spread::Unknown),
                 Some(answer) if fits(answer) => {

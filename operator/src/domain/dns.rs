@@ -26,6 +26,9 @@ pub use authority::Spread;
 const QUERY: Duration = Duration::from_secs(3);
 /// One name, over all servers and attempts.
 const LOOKUP: Duration = Duration::from_secs(10);
+/// What is asked for one domain at most, and how long what its records lead to is followed.
+const MOST_QUESTIONS: usize = 160;
+const WHOLE: Duration = Duration::from_secs(30);
 /// Lookups at one time for one domain.
 const CONCURRENCY: usize = 4;
 /// Longest time to live that is honoured.
@@ -66,6 +69,17 @@ pub struct Check {
     pub again: Option<Instant>,
 }
 
+/// How far a domain's records have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All are as they should be.
+    Settled,
+    /// Only some that nothing depends on are not.
+    Optional,
+    /// Something that is needed is not.
+    Open,
+}
+
 impl Dns {
     /// Asks `servers`, or those of `/etc/resolv.conf` when there are none.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolverError> {
@@ -86,42 +100,71 @@ impl Dns {
         })
     }
 
-    /// The answers to `questions`: those of the last check while it is not time for the next one and
-    /// it covers all of them. `waiting` is how long the domain has been incomplete.
+    /// The answers to `questions`, which may grow with what is known: those of the last check while it is
+    /// not time for the next one and they still suffice. `waiting` is how long the domain has been
+    /// incomplete.
     pub async fn check(
         &self,
         domain: &(String, String),
-        questions: &[Question],
+        questions: impl Fn(&BTreeMap<Question, Answer>) -> Vec<Question>,
         waiting: Duration,
-        settled: impl Fn(&BTreeMap<Question, Answer>) -> bool,
+        progress: impl Fn(&BTreeMap<Question, Answer>) -> Progress,
     ) -> Check {
-        if questions.is_empty() {
+        if questions(&BTreeMap::new()).is_empty() {
             return Check::default();
         }
         let known = self.checks.lock().get(domain).cloned();
         if let Some(known) = known {
-            let covers = questions
-                .iter()
-                .all(|question| known.answers.contains_key(question));
-            if covers && known.again.is_some_and(|again| Instant::now() < again) {
+            let suffices = open(questions(&known.answers), &known.answers).is_empty();
+            if suffices && known.again.is_some_and(|again| Instant::now() < again) {
                 return known;
             }
         }
-        let lookups = questions.iter().cloned().map(|question| async move {
-            let answer = self.look_up(&question).await;
-            (question, answer)
-        });
-        let answers: BTreeMap<_, _> = stream::iter(lookups)
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
-        let wait = wait(settled(&answers), waiting, fastrand::f64());
+        let answers = self.ask(questions).await;
+        let wait = wait(progress(&answers), waiting, fastrand::f64());
         let check = Check {
             answers,
             again: Some(Instant::now() + wait),
         };
         self.checks.lock().insert(domain.clone(), check.clone());
         check
+    }
+
+    /// Asks until nothing is left to ask. What strangers' records ask for is bounded in number and time;
+    /// what is beyond is as if nobody had answered.
+    async fn ask(
+        &self,
+        questions: impl Fn(&BTreeMap<Question, Answer>) -> Vec<Question>,
+    ) -> BTreeMap<Question, Answer> {
+        let started = Instant::now();
+        let mut answers = BTreeMap::new();
+        loop {
+            let mut open = open(questions(&answers), &answers);
+            if open.is_empty() {
+                return answers;
+            }
+            let room = MOST_QUESTIONS.saturating_sub(answers.len());
+            if !answers.is_empty() && (room == 0 || started.elapsed() > WHOLE) {
+                let failed = Answer::Failed("the records lead to too many lookups".to_owned());
+                answers.extend(open.into_iter().map(|question| (question, failed.clone())));
+                if answers.len() > 2 * MOST_QUESTIONS {
+                    return answers;
+                }
+                continue;
+            }
+            if !answers.is_empty() {
+                open.truncate(room);
+            }
+            let lookups = open.into_iter().map(|question| async move {
+                let answer = self.look_up(&question).await;
+                (question, answer)
+            });
+            let found: Vec<_> = stream::iter(lookups)
+                .buffer_unordered(CONCURRENCY)
+                .collect()
+                .await;
+            answers.extend(found);
+        }
     }
 
     /// Forgets domains that are not among `known`.
@@ -136,7 +179,10 @@ impl Dns {
 
     async fn look_up(&self, question: &Question) -> Answer {
         let kind = match question.kind {
+            Kind::A => RecordType::A,
+            Kind::Aaaa => RecordType::AAAA,
             Kind::Mx => RecordType::MX,
+            Kind::Ptr => RecordType::PTR,
             Kind::Txt => RecordType::TXT,
         };
         let name = format!("{}.", question.name);
@@ -151,6 +197,13 @@ impl Dns {
                     .iter()
                     .filter_map(|record| match &record.data {
                         RData::TXT(text) if kind == RecordType::TXT => Some(joined(&text.txt_data)),
+                        RData::A(address) if kind == RecordType::A => Some(address.to_string()),
+                        RData::AAAA(address) if kind == RecordType::AAAA => {
+                            Some(address.to_string())
+                        }
+                        RData::PTR(name) if kind == RecordType::PTR => {
+                            Some(name.0.to_ascii().trim_end_matches('.').to_owned())
+                        }
                         RData::MX(mx) if kind == RecordType::MX => {
                             let host = mx.exchange.to_ascii();
                             Some(format!("{} {}", mx.preference, host.trim_end_matches('.')))
@@ -222,12 +275,19 @@ fn joined(strings: &[Box<[u8]>]) -> String {
     String::from_utf8_lossy(&strings.concat()).into_owned()
 }
 
+/// Those that are not answered.
+fn open(questions: Vec<Question>, answers: &BTreeMap<Question, Answer>) -> Vec<Question> {
+    let mut open = questions;
+    open.retain(|question| !answers.contains_key(question));
+    open
+}
+
 /// `random` is from 0 to 1.
-fn wait(settled: bool, waiting: Duration, random: f64) -> Duration {
-    let wait = if settled {
-        VERIFIED
-    } else {
-        (waiting / SHARE).clamp(SHORTEST, LONGEST)
+fn wait(progress: Progress, waiting: Duration, random: f64) -> Duration {
+    let wait = match progress {
+        Progress::Settled => VERIFIED,
+        Progress::Optional => (waiting / SHARE).clamp(SHORTEST, VERIFIED),
+        Progress::Open => (waiting / SHARE).clamp(SHORTEST, LONGEST),
     };
     wait.mul_f64(1.0 + JITTER * (2.0 * random - 1.0))
 }

@@ -4,33 +4,40 @@
 //! state that was last seen; an outage of DNS never turns a good domain bad.
 
 use operator_api::conditions::{DNS_VERIFIED, reason};
-use operator_api::{DnsRecord, DnsRecordPurpose, DnsRecordState};
+use operator_api::{DnsRecord, DnsRecordPurpose, DnsRecordRequirement, DnsRecordState};
 use relay_config::DkimAlgorithm;
 
-use super::bounces;
 use super::dns::Spread;
 use super::keys::SigningKey;
-use super::tags;
+use super::zone;
 use crate::conditions::Verdict;
 
-/// Octets of one string in a TXT record (RFC 1035 section 3.3.14).
-const STRING: usize = 255;
 /// Characters of a foreign answer that are shown at most.
 const SHOWN: usize = 600;
 
 /// Types of records that are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
     /// Mail exchangers.
     Mx,
+    /// Names of an address.
+    Ptr,
     /// Text.
     Txt,
 }
 
 impl Kind {
-    const fn name(self) -> &'static str {
+    /// As zone files have it.
+    pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
             Self::Mx => "MX",
+            Self::Ptr => "PTR",
             Self::Txt => "TXT",
         }
     }
@@ -39,10 +46,20 @@ impl Kind {
 /// What is asked of DNS.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Question {
-    /// Full name without a trailing dot.
+    /// Full name in lower case, without a trailing dot.
     pub name: String,
     /// Type of the records.
     pub kind: Kind,
+}
+
+impl Question {
+    /// A question about `name`, which may have a trailing dot.
+    pub fn new(name: &str, kind: Kind) -> Self {
+        Self {
+            name: name.trim_end_matches('.').to_ascii_lowercase(),
+            kind,
+        }
+    }
 }
 
 /// A record to publish.
@@ -51,6 +68,48 @@ pub(super) struct WantedRecord {
     pub(super) question: Question,
     pub(super) value: String,
     pub(super) purpose: DnsRecordPurpose,
+    pub(super) requirement: DnsRecordRequirement,
+}
+
+/// What was found of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) state: DnsRecordState,
+    /// What is wrong, and the remedy; what to know of a record that is right.
+    pub(super) message: Option<String>,
+    /// The value to publish, where it depends on what stands there.
+    pub(super) value: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn verified() -> Self {
+        Self {
+            state: DnsRecordState::Verified,
+            message: None,
+            value: None,
+        }
+    }
+
+    pub(super) fn fault(state: DnsRecordState, message: impl Into<String>) -> Self {
+        Self {
+            state,
+            message: Some(message.into()),
+            value: None,
+        }
+    }
+
+    pub(super) fn missing() -> Self {
+        Self::fault(
+            DnsRecordState::Missing,
+            "is missing; publish the value in status.dnsRecords",
+        )
+    }
+
+    #[must_use]
+    pub(super) fn publishing(mut self, value: impl Into<String>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
 }
 
 /// What DNS said of the records of a type at a name.
@@ -101,14 +160,16 @@ impl WantedRecord {
             },
             value,
             purpose: DnsRecordPurpose::Dkim,
+            requirement: DnsRecordRequirement::Required,
         }
     }
 }
 
-/// The record as the status shows it. `answer` is absent when nobody looked; `previous` is the record as the
-/// status has it.
+/// The record as the status shows it. `finding` is absent when nobody could tell, and then what was seen last
+/// stands; `answer` is what DNS has at the name.
 pub(super) fn record(
     wanted: WantedRecord,
+    finding: Option<Finding>,
     answer: Option<&Answer>,
     previous: Option<&DnsRecord>,
 ) -> DnsRecord {
@@ -116,44 +177,62 @@ pub(super) fn record(
         question: Question { name, kind },
         value,
         purpose,
+        requirement,
     } = wanted;
-    let (state, observed) = match answer {
-        Some(Answer::None) => (DnsRecordState::Missing, None),
-        Some(Answer::Records(texts)) => match compare(purpose, texts, &value) {
-            Ok(()) => (DnsRecordState::Verified, None),
-            Err(_) => (DnsRecordState::Mismatch, Some(shown(texts))),
-        },
-        Some(Answer::Failed(_)) | None => previous
-            .filter(|previous| {
-                (&previous.name, previous.purpose, &previous.value) == (&name, purpose, &value)
-            })
-            .map(|previous| (previous.state, previous.observed.clone()))
-            .unwrap_or_default(),
+    let is_fixed = !matches!(
+        purpose,
+        DnsRecordPurpose::Spf | DnsRecordPurpose::ReturnPathSpf | DnsRecordPurpose::Dmarc
+    );
+    let previous = previous.filter(|previous| {
+        (&previous.name, previous.purpose) == (&name, purpose)
+            && (!is_fixed || previous.value == value)
+    });
+    let (state, message, observed, value) = match (finding, previous) {
+        (Some(finding), _) => {
+            let differs = [DnsRecordState::Mismatch, DnsRecordState::Conflict];
+            let observed = match answer {
+                Some(Answer::Records(texts)) if differs.contains(&finding.state) => {
+                    Some(shown(texts))
+                }
+                _ => None,
+            };
+            let value = finding.value.unwrap_or(value);
+            (finding.state, finding.message, observed, value)
+        }
+        (
+            None,
+            Some(DnsRecord {
+                state,
+                message,
+                observed,
+                value,
+                ..
+            }),
+        ) => (*state, message.clone(), observed.clone(), value.clone()),
+        (None, None) => (DnsRecordState::Unknown, None, None, value),
     };
     DnsRecord {
-        name,
         r#type: kind.name().to_owned(),
-        split_value: split(&value),
+        split_value: zone::split(&value),
+        zone: zone::line(&name, kind.name(), &value),
+        name,
         value,
         purpose,
+        requirement,
         state,
         observed,
+        message,
     }
 }
 
-/// Whether `answer` shows the record.
-pub(super) fn is_verified(answer: &Answer, wanted: &WantedRecord) -> bool {
-    let is_right = |texts| compare(wanted.purpose, texts, &wanted.value).is_ok();
-    matches!(answer, Answer::Records(texts) if is_right(texts))
-}
-
-/// `DnsVerified` over the records that are needed: of keys that sign or will, and of the bounce domain.
-/// `failure` is what the last failed
-/// lookup said.
+/// `DnsVerified` over the records that are in use: required ones decide, others are told of once these are
+/// in order. `failure` is what the last failed lookup said.
 pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
-    let of = |state| {
-        let of_state = move |record: &&DnsRecord| record.state == state;
-        records.iter().filter(of_state)
+    let of = |states: &'static [DnsRecordState]| {
+        let required = records
+            .iter()
+            .filter(|record| record.requirement == DnsRecordRequirement::Required);
+        required.filter(move |record| states.contains(&record.state))
     };
     if !records
         .iter()
@@ -162,11 +241,13 @@ pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
         let message = "there are no keys yet whose records could be looked up";
         return Verdict::unknown(DNS_VERIFIED, reason::KEYS_PENDING, message);
     }
-    if let Some(record) = of(DnsRecordState::Mismatch).next() {
-        let message = mismatch(record);
-        return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISMATCH, message);
+    if let Some(record) = of(&[DnsRecordState::Conflict]).next() {
+        return Verdict::no(DNS_VERIFIED, reason::RECORDS_CONFLICT, told(record));
     }
-    let missing: Vec<String> = of(DnsRecordState::Missing).map(title).collect();
+    if let Some(record) = of(&[DnsRecordState::Mismatch]).next() {
+        return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISMATCH, told(record));
+    }
+    let missing: Vec<String> = of(&[DnsRecordState::Missing]).map(title).collect();
     if !missing.is_empty() {
         let message = format!(
             "publish {} with the values in status.dnsRecords",
@@ -174,31 +255,42 @@ pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
         );
         return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message);
     }
-    if let Some(record) = of(DnsRecordState::Unknown).next() {
+    if let Some(record) = of(&[DnsRecordState::Unknown]).next() {
         let cause = failure.unwrap_or("nobody has looked yet");
         let message = format!("{} cannot be looked up: {cause}", title(record));
         return Verdict::unknown(DNS_VERIFIED, reason::LOOKUP_FAILED, message);
     }
-    let message = "all records are published";
+    let lacks = |record: &&DnsRecord| {
+        record.requirement != DnsRecordRequirement::Required
+            && !matches!(
+                record.state,
+                DnsRecordState::Verified | DnsRecordState::Unknown
+            )
+    };
+    let message = match records.iter().find(lacks) {
+        Some(record) => format!(
+            "all required records are published; {}: {}",
+            match record.requirement {
+                DnsRecordRequirement::Optional => "optional",
+                _ => "recommended",
+            },
+            told(record)
+        ),
+        None => "all records are published".to_owned(),
+    };
     Verdict::yes(DNS_VERIFIED, reason::RECORDS_VERIFIED, message)
+}
+
+/// The record, and what is wrong with it.
+fn told(record: &DnsRecord) -> String {
+    let message = record.message.as_deref();
+    let message = message.unwrap_or("has another value; publish the value in status.dnsRecords");
+    format!("{} {message}", title(record))
 }
 
 /// Type and name.
 fn title(record: &DnsRecord) -> String {
     format!("{} {}", record.r#type, record.name)
-}
-
-/// Whether the records at a name do what `expected` is for.
-fn compare(
-    purpose: DnsRecordPurpose,
-    texts: &[String],
-    expected: &str,
-) -> Result<(), &'static str> {
-    match purpose {
-        DnsRecordPurpose::Dkim => compare_dkim(texts, expected),
-        DnsRecordPurpose::ReturnPathMx => bounces::compare_mx(texts, expected),
-        DnsRecordPurpose::ReturnPathSpf => bounces::compare_spf(texts),
-    }
 }
 
 /// `DnsVerified` while keys wait to take over, and all others are in order.
@@ -232,51 +324,6 @@ pub(super) fn waiting<'a>(
     Verdict::yes(DNS_VERIFIED, reason::ROTATION_PENDING, message)
 }
 
-/// Verifiers need not look at more than one record of a name (RFC 6376 section 3.6.2.2), so there
-/// has to be exactly one.
-fn compare_dkim(texts: &[String], expected: &str) -> Result<(), &'static str> {
-    match texts {
-        [text] => tags::compare_dkim(text, expected).map_err(|difference| difference.message()),
-        // K17: a panel made a record of each string.
-        texts if joins_to(texts, expected) => Err(
-            "is spread over several TXT records; make one record of it, as in status.dnsRecords[].splitValue",
-        ),
-        _ => Err(
-            "is one of several TXT records of that name; leave only the value in status.dnsRecords",
-        ),
-    }
-}
-
-/// Whether the texts are the parts of `expected`, in any order: resolvers rotate records. All orders
-/// of up to three parts are tried, which is what a key of 4096 bits needs.
-fn joins_to(texts: &[String], expected: &str) -> bool {
-    if texts.len() > 3 {
-        return false;
-    }
-    let mut turned = texts.to_vec();
-    (0..texts.len()).any(|_| {
-        turned.rotate_left(1);
-        let backward: String = turned.iter().rev().map(String::as_str).collect();
-        [turned.concat(), backward]
-            .iter()
-            .any(|text| tags::compare_dkim(text, expected).is_ok())
-    })
-}
-
-fn mismatch(record: &DnsRecord) -> String {
-    // Judged again from the observed texts, which are shortened only when they are no key anyway.
-    let texts: Vec<String> = record
-        .observed
-        .iter()
-        .flat_map(|text| text.lines())
-        .map(str::to_owned)
-        .collect();
-    let difference = compare(record.purpose, &texts, &record.value)
-        .err()
-        .unwrap_or("has another value; publish the value in status.dnsRecords");
-    format!("{} {difference}", title(record))
-}
-
 /// Foreign text for the status: one line per record, control characters replaced, cut to a length.
 fn shown(texts: &[String]) -> String {
     let clean = |text: &String| -> String {
@@ -298,18 +345,6 @@ fn shown(texts: &[String]) -> String {
         return joined;
     }
     joined.chars().take(SHOWN - 1).chain(['…']).collect()
-}
-
-/// K19: strings of at most 255 octets.
-fn split(value: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    for character in value.chars() {
-        match parts.last_mut() {
-            Some(last) if last.len() + character.len_utf8() <= STRING => last.push(character),
-            _ => parts.push(character.to_string()),
-        }
-    }
-    parts
 }
 
 #[cfg(test)]

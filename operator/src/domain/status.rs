@@ -18,6 +18,7 @@ use super::apply::Applied;
 use super::bounces;
 use super::dereference::Seen;
 use super::dns::Spread;
+use super::judge::Facts;
 use super::keyring::{self, Keyring, StoredKey};
 use super::records::{self, Answer};
 use super::validate::{self, Judged};
@@ -192,9 +193,23 @@ fn dns_verified(
     }
     let waiting = of(|state| state == KeyState::Pending);
     if waiting.is_empty() {
-        return verdict;
+        return with_note(verdict, domain, seen);
     }
     records::waiting(&waiting, seen.spread.values())
+}
+
+/// SPF cannot be checked as long as nobody says from where mail leaves.
+fn with_note(mut verdict: Verdict, domain: &SendingDomain, seen: &Seen) -> Verdict {
+    if let Some(relay) = seen.relay.as_deref()
+        && !Facts::new(domain, Some(relay)).egress.is_known()
+    {
+        let note = format!(
+            "; SPF is not checked, since spec.egress of SmtpRelay {} does not say from where mail leaves",
+            domain.spec.relay_ref.name
+        );
+        verdict.message.push_str(&note);
+    }
+    verdict
 }
 
 fn failure(seen: &Seen) -> Option<&str> {

@@ -7,14 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use operator_api::conditions::{ACCEPTED, reason};
 use operator_api::names::{ROTATE_NOW_ANNOTATION, dkim_secret};
-use operator_api::{DnsRecord, SendingDomain, SmtpRelay};
+use operator_api::{DnsRecord, DnsRecordPurpose, DnsRecordRequirement, SendingDomain, SmtpRelay};
 use relay_config::DkimAlgorithm;
 
 use super::bounces;
 use super::dereference::Seen;
 use super::dns::Spread;
+use super::judge::{Facts, Judgement};
 use super::keyring::{self, Keyring, Plan, Wanted};
 use super::records::{self, WantedRecord};
+use super::spf::Answers;
 use crate::certificates::SecretData;
 use crate::conditions::{self, Conditioned as _};
 use crate::render::{Violation, admission};
@@ -136,11 +138,13 @@ fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) 
 }
 
 /// What is to be published: the records of all keys that can be read and of those that are revoked, in the
-/// order of their selectors, and those of the bounce domain.
+/// order of their selectors, and, once there are keys, those of the bounce domain and of the domain
+/// itself. `answers` is what is known of DNS.
 pub(super) fn wanted(
     domain: &SendingDomain,
     keyring: &Keyring,
     relay: Option<&SmtpRelay>,
+    answers: &Answers,
 ) -> Vec<WantedRecord> {
     let name = &domain.spec.domain;
     let revoked = revoked(domain);
@@ -154,7 +158,13 @@ pub(super) fn wanted(
     let gone = gone.map(|selector| WantedRecord::revoked(selector, name));
     let mut records: Vec<_> = keys.chain(gone).collect();
     records.sort_by(|one, other| one.question.cmp(&other.question));
+    if records.is_empty() {
+        return records;
+    }
     records.extend(bounces::wanted(domain, relay));
+    let others = Facts::new(domain, relay).others(answers);
+    // Where bounces come to the domain itself, its SPF record is asked for once.
+    records.extend(others);
     records
 }
 
@@ -195,15 +205,28 @@ pub(super) fn records(domain: &SendingDomain, keyring: &Keyring, seen: &Seen) ->
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.dns_records);
-    let wanted = wanted(domain, keyring, seen.relay.as_deref()).into_iter();
+    let relay = seen.relay.as_deref();
+    let answers = &seen.check.answers;
+    let facts = Facts::new(domain, relay);
+    let wanted = wanted(domain, keyring, relay, answers).into_iter();
     wanted
-        .map(|wanted| {
-            let answer = seen.check.answers.get(&wanted.question);
+        .filter_map(|wanted| {
             let is_same = |record: &&DnsRecord| {
                 record.name == wanted.question.name && record.purpose == wanted.purpose
             };
             let previous = previous.iter().find(is_same);
-            records::record(wanted, answer, previous)
+            let finding = match facts.judge(&wanted, answers) {
+                Judgement::Found(finding) => Some(finding),
+                Judgement::Unknown | Judgement::Needs(_) => None,
+                Judgement::Unwanted => return None,
+            };
+            let is_extra = wanted.requirement != DnsRecordRequirement::Required
+                && wanted.purpose != DnsRecordPurpose::Dmarc;
+            if finding.is_none() && previous.is_none() && is_extra {
+                return None;
+            }
+            let answer = answers.get(&wanted.question);
+            Some(records::record(wanted, finding, answer, previous))
         })
         .collect()
 }

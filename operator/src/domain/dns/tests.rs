@@ -153,8 +153,15 @@ async fn a_domain_is_looked_up_again_only_when_it_is_time_or_names_are_new() {
     let server = server().await;
     let dns = dns(&server);
     let names = [txt("absent.example")];
-    let check =
-        async |names: &[Question]| dns.check(&key(), names, Duration::ZERO, |_| false).await;
+    let check = async |names: &[Question]| {
+        dns.check(
+            &key(),
+            |_| names.to_vec(),
+            Duration::ZERO,
+            |_| Progress::Open,
+        )
+        .await
+    };
     check(&names).await;
     let asked = server.queries.load(Ordering::SeqCst);
     assert!(asked > 0);
@@ -174,7 +181,12 @@ async fn a_domain_is_looked_up_again_only_when_it_is_time_or_names_are_new() {
 async fn nothing_is_asked_for_a_domain_without_keys() {
     let server = server().await;
     let check = dns(&server)
-        .check(&key(), &[], Duration::ZERO, |_| true)
+        .check(
+            &key(),
+            |_| Vec::new(),
+            Duration::ZERO,
+            |_| Progress::Settled,
+        )
         .await;
     assert!(check.again.is_none());
     assert_eq!(server.queries.load(Ordering::SeqCst), 0);
@@ -184,14 +196,53 @@ async fn nothing_is_asked_for_a_domain_without_keys() {
 fn waits_grow_with_the_time_that_somebody_has_been_waiting() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     let rows = [
-        (false, Duration::ZERO, Duration::from_secs(10)),
-        (false, minutes(10), minutes(1)),
-        (false, minutes(10_000), minutes(15)),
-        (true, minutes(10), minutes(60)),
+        (Progress::Open, Duration::ZERO, Duration::from_secs(10)),
+        (Progress::Open, minutes(10), minutes(1)),
+        (Progress::Open, minutes(10_000), minutes(15)),
+        (Progress::Optional, minutes(10), minutes(1)),
+        (Progress::Optional, minutes(10_000), minutes(60)),
+        (Progress::Settled, minutes(10), minutes(60)),
     ];
     for (settled, waiting, expected) in rows {
         assert_eq!(wait(settled, waiting, 0.5), expected);
     }
-    assert_eq!(wait(true, Duration::ZERO, 0.0), minutes(48));
-    assert_eq!(wait(true, Duration::ZERO, 1.0), minutes(72));
+    assert_eq!(wait(Progress::Settled, Duration::ZERO, 0.0), minutes(48));
+    assert_eq!(wait(Progress::Settled, Duration::ZERO, 1.0), minutes(72));
+}
+
+#[tokio::test]
+async fn what_answers_lead_to_is_asked_for_too_and_is_bounded() {
+    let server = server().await;
+    let dns = dns(&server);
+    // Each answer asks for one more name, without end.
+    let questions = |answers: &BTreeMap<Question, Answer>| {
+        let known = answers.keys().cloned();
+        let next = txt(&format!("split.{}.example", answers.len()));
+        known.chain([next]).collect::<Vec<_>>()
+    };
+    let endless = |answers: &BTreeMap<Question, Answer>| {
+        let failed = answers
+            .values()
+            .any(|answer| matches!(answer, Answer::Failed(_)));
+        if failed {
+            Vec::new()
+        } else {
+            questions(answers)
+        }
+    };
+    let check = dns
+        .check(&key(), endless, Duration::ZERO, |_| Progress::Open)
+        .await;
+    let asked = server.queries.load(Ordering::SeqCst);
+    assert_eq!(asked, MOST_QUESTIONS);
+    assert_eq!(check.answers.len(), MOST_QUESTIONS + 1);
+    let check = dns
+        .check(
+            &("shop".into(), "other".into()),
+            questions,
+            Duration::ZERO,
+            |_| Progress::Open,
+        )
+        .await;
+    assert!(check.answers.len() <= 2 * MOST_QUESTIONS + 1);
 }

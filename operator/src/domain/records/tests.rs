@@ -19,11 +19,22 @@ fn wanted(name: &str) -> WantedRecord {
         },
         value: long_value(),
         purpose: DnsRecordPurpose::Dkim,
+        requirement: DnsRecordRequirement::Required,
     }
 }
 
 fn made(answer: Option<&Answer>, previous: Option<&DnsRecord>) -> DnsRecord {
-    record(wanted(NAME), answer, previous)
+    of(NAME, answer, previous)
+}
+
+fn of(name: &str, answer: Option<&Answer>, previous: Option<&DnsRecord>) -> DnsRecord {
+    let wanted = wanted(name);
+    let finding = match answer {
+        None | Some(Answer::Failed(_)) => None,
+        Some(Answer::None) => Some(Finding::missing()),
+        Some(Answer::Records(texts)) => Some(crate::domain::tags::judge_dkim(texts, &wanted.value)),
+    };
+    record(wanted, finding, answer, previous)
 }
 
 #[test]
@@ -42,8 +53,8 @@ fn k19_long_values_are_also_shown_in_strings_of_at_most_255_octets() {
     let lengths: Vec<_> = record.split_value.iter().map(String::len).collect();
     assert_eq!(lengths, [255, 155]);
     assert_eq!(record.split_value.concat(), record.value);
-    assert_eq!(split("v=DKIM1"), ["v=DKIM1"]);
-    assert_eq!(split(&"A".repeat(510)).len(), 2);
+    assert_eq!(zone::split("v=DKIM1"), ["v=DKIM1"]);
+    assert_eq!(zone::split(&"A".repeat(510)).len(), 2);
 }
 
 #[test]
@@ -66,13 +77,14 @@ fn what_dns_shows_decides_the_state() {
         (Some(texts(&["v=spf1 -all"])), DnsRecordState::Mismatch),
         (
             Some(texts(&[&good, "v=spf1 -all"])),
-            DnsRecordState::Mismatch,
+            DnsRecordState::Conflict,
         ),
     ];
     for (answer, state) in rows {
         let record = made(answer.as_ref(), None);
         assert_eq!(record.state, state, "{answer:?}");
-        assert_eq!(record.observed.is_some(), state == DnsRecordState::Mismatch);
+        let differs = [DnsRecordState::Mismatch, DnsRecordState::Conflict];
+        assert_eq!(record.observed.is_some(), differs.contains(&state));
     }
 }
 
@@ -99,7 +111,7 @@ fn k17_a_value_spread_over_several_records_is_told_apart() {
     let value = long_value();
     let (head, tail) = value.split_at(255);
     let record = made(Some(&texts(&[head, tail])), None);
-    assert_eq!(record.state, DnsRecordState::Mismatch);
+    assert_eq!(record.state, DnsRecordState::Conflict);
     let verdict = verdict(&[record], None);
     assert_eq!(
         verdict.message,
@@ -126,11 +138,7 @@ fn foreign_text_is_cut_and_cleaned() {
 #[test]
 fn the_condition_tells_the_worst_and_the_remedy() {
     let of = |name: &str, answer: Option<&Answer>| {
-        record(
-            wanted(&format!("{name}._domainkey.shop.example")),
-            answer,
-            None,
-        )
+        of(&format!("{name}._domainkey.shop.example"), answer, None)
     };
     let good = texts(&[&long_value()]);
     let verified = || of("a", Some(&good));
@@ -176,4 +184,31 @@ fn the_condition_tells_the_worst_and_the_remedy() {
             verdict.message
         );
     }
+}
+
+#[test]
+fn what_is_not_required_is_told_of_last_and_decides_nothing() {
+    let good = texts(&[&long_value()]);
+    let dkim = made(Some(&good), None);
+    let other = |requirement, state| DnsRecord {
+        name: "_dmarc.shop.example".into(),
+        requirement,
+        state,
+        message: Some("is missing".into()),
+        ..dkim.clone()
+    };
+    let recommended = DnsRecordRequirement::Recommended;
+    let missing = other(recommended, DnsRecordState::Missing);
+    let told = verdict(&[dkim.clone(), missing.clone()], None);
+    assert_eq!((told.status, told.reason), (Some(true), "RecordsVerified"));
+    assert_eq!(
+        told.message,
+        "all required records are published; recommended: TXT _dmarc.shop.example is missing"
+    );
+    let unknown = other(recommended, DnsRecordState::Unknown);
+    let told = verdict(&[dkim.clone(), unknown], None);
+    assert_eq!(told.message, "all records are published");
+    let absent = made(Some(&Answer::None), None);
+    let told = verdict(&[absent, missing], None);
+    assert_eq!(told.reason, "RecordsMissing");
 }
