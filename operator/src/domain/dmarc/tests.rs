@@ -30,16 +30,21 @@ fn run<T>(zone: &Answers, question: impl Fn(&Answers) -> Result<T, Stop>) -> (T,
     }
 }
 
-fn applying(domain: &str, records: &[(&str, &str)]) -> Option<(String, String)> {
+/// `domain: policy` of the record that applies.
+fn applying(domain: &str, records: &[(&str, &str)]) -> String {
     let (found, _) = run(&zone(records), |answers| applies(domain, answers));
-    found.map(|applies| {
-        let policy = policy(&applies, domain).map_or_else(|what| what, |it| it.word().to_owned());
-        (applies.at, policy)
-    })
+    found.map_or_else(
+        || "nothing".to_owned(),
+        |applies| {
+            let policy = policy(&applies, domain);
+            let policy = policy.map_or_else(|what| what, |it| it.word().to_owned());
+            is(&applies.at, &policy)
+        },
+    )
 }
 
-fn is(at: &str, policy: &str) -> Option<(String, String)> {
-    Some((at.to_owned(), policy.to_owned()))
+fn is(at: &str, policy: &str) -> String {
+    format!("{at}: {policy}")
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn the_own_record_applies_before_that_of_the_organisation_and_that_of_the_suffix
         is("shop.example", "quarantine")
     );
     assert_eq!(applying(name, &[top]), is("example", "quarantine"));
-    assert_eq!(applying(name, &[]), None);
+    assert_eq!(applying(name, &[]), "nothing");
     // Of organisations, the one with the fewest labels, unless a record says where to stop.
     let deep = "a.mail.shop.example";
     let middle = ("mail.shop.example", "v=DMARC1; p=reject");
@@ -77,7 +82,7 @@ fn a_record_counts_only_when_it_is_the_only_one_and_begins_with_its_version() {
         &["v=spf1 -all"],
     ] {
         let records: Vec<_> = texts.iter().map(|text| ("shop.example", *text)).collect();
-        assert_eq!(applying("shop.example", &records), None, "{texts:?}");
+        assert_eq!(applying("shop.example", &records), "nothing", "{texts:?}");
     }
     for (text, policy) in [
         (" v = DMARC1 ;p=Reject", "reject"),

@@ -206,13 +206,13 @@ fn errors_that_last_and_errors_that_pass_are_told_apart() {
 
 #[test]
 fn an_eleventh_lookup_and_a_third_void_one_are_errors() {
-    let mut text = String::new();
-    for number in 0..12 {
+    let includes = |number: u8| {
         let next = number + 1;
-        text += &format!("i{number}.example TXT v=spf1 include:i{next}.example\n");
-    }
-    text += "i12.example TXT v=spf1 +all\n";
-    let chain = zone(&text);
+        format!("i{number}.example TXT v=spf1 include:i{next}.example")
+    };
+    let last = "i12.example TXT v=spf1 +all".to_owned();
+    let lines: Vec<String> = (0..12).map(includes).chain([last]).collect();
+    let chain = zone(&lines.join("\n"));
     // From i2 there are ten includes to i12, from i1 eleven.
     assert_eq!(run("192.0.2.1", "i2.example", &chain).0, Outcome::Pass);
     let (outcome, asked) = run("192.0.2.1", "i1.example", &chain);
@@ -243,10 +243,10 @@ fn an_eleventh_lookup_and_a_third_void_one_are_errors() {
         "{outcome:?}"
     );
 
-    let hosts: String = (0..11)
-        .map(|n| format!("many.example MX 10 h{n}.example\n"))
-        .collect();
-    let hosts = zone(&format!("many.example TXT v=spf1 mx -all\n{hosts}"));
+    let record = "many.example TXT v=spf1 mx -all".to_owned();
+    let hosts = (0..11).map(|number| format!("many.example MX 10 h{number}.example"));
+    let lines: Vec<String> = hosts.chain([record]).collect();
+    let hosts = zone(&lines.join("\n"));
     let (outcome, asked) = run("192.0.2.1", "many.example", &hosts);
     assert!(matches!(outcome, Outcome::Permanent(_)), "{outcome:?}");
     assert_eq!(asked, 2);
