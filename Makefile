@@ -95,6 +95,16 @@ delivery-bench: ## Delivery to one, to many, and to many destinations of which a
 	@tests/prerequisites build
 	tests/bench/delivery
 
+.PHONY: chaos
+chaos: ## A quarter of an hour of trouble on the cluster while clients send; nothing may be lost
+	@tests/prerequisites build cluster mail
+	MAILRELAY_CHAOS_SECONDS=900 $(CARGO) test --locked -p mailrelay-tests --features cluster --test cluster -- --nocapture chaos
+
+.PHONY: flow
+flow: ## 50,000 messages handed over at a scale-down, and a rollout, while clients send
+	@tests/prerequisites build cluster mail
+	MAILRELAY_QUEUED=50000 $(CARGO) test --locked -p mailrelay-tests --features cluster --test cluster -- --nocapture flow
+
 .PHONY: fuzz
 fuzz: ## Ten minutes for each fuzz target
 	@tests/prerequisites build fuzz

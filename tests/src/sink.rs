@@ -5,16 +5,40 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+/// What all of its connections share.
+#[derive(Debug, Default)]
+struct Books {
+    copies: Mutex<HashMap<String, u32>>,
+    manner: Mutex<Manner>,
+}
+
+/// How a sink behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Takes everything.
+    #[default]
+    Takes,
+    /// Refuses every recipient for now.
+    Refuses,
+    /// Takes its time before each reply.
+    Delays(Duration),
+    /// Closes the connection where the content begins.
+    Breaks,
+    /// Answers what is no reply.
+    Babbles,
+}
+
 /// Counts copies by recipient.
 #[derive(Debug)]
 pub struct Sink {
     address: SocketAddr,
-    copies: Arc<Mutex<HashMap<String, u32>>>,
+    books: Arc<Books>,
     listening: Option<JoinHandle<()>>,
 }
 
@@ -23,7 +47,7 @@ impl Sink {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            copies: Arc::default(),
+            books: Arc::default(),
             listening: None,
         }
     }
@@ -31,27 +55,25 @@ impl Sink {
     /// Takes mail from now on.
     pub async fn open(&mut self) -> io::Result<()> {
         let listener = TcpListener::bind(self.address).await?;
-        let copies = Arc::clone(&self.copies);
+        let books = Arc::clone(&self.books);
         self.listening = Some(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let copies = Arc::clone(&copies);
+                let books = Arc::clone(&books);
                 // A peer that breaks off has nothing to be told.
-                tokio::spawn(async move { serve(stream, &copies).await.unwrap_or_default() });
+                tokio::spawn(async move { serve(stream, &books).await.unwrap_or_default() });
             }
         }));
         Ok(())
     }
 
-    /// How many messages were taken, copies included.
-    pub fn count(&self) -> u64 {
-        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.values().copied().map(u64::from).sum()
+    /// Behaves so from now on, on open connections, too.
+    pub fn behave(&self, manner: Manner) {
+        *lock(&self.books.manner) = manner;
     }
 
     /// How many copies each recipient got, by the local part.
     pub fn copies(&self) -> HashMap<String, u32> {
-        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.clone()
+        lock(&self.books.copies).clone()
     }
 }
 
@@ -63,7 +85,11 @@ impl Drop for Sink {
     }
 }
 
-async fn serve(stream: TcpStream, copies: &Mutex<HashMap<String, u32>>) -> io::Result<()> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(stream: TcpStream, books: &Books) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reading, writing) = stream.into_split();
     let (mut reading, mut writing) = (BufReader::new(reading), BufWriter::new(writing));
@@ -79,10 +105,23 @@ async fn serve(stream: TcpStream, copies: &Mutex<HashMap<String, u32>>) -> io::R
         if reading.read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }
+        let manner = *lock(&books.manner);
+        if let Manner::Delays(time) = manner {
+            writing.flush().await?;
+            tokio::time::sleep(time).await;
+        }
         let command = String::from_utf8_lossy(&line);
         let command = command.trim_end();
         let verb = command.get(..4).unwrap_or_default().to_ascii_uppercase();
         let reply: &[u8] = match verb.as_str() {
+            "QUIT" => {
+                writing.write_all(b"221 2.0.0 bye\r\n").await?;
+                return writing.shutdown().await;
+            }
+            _ if manner == Manner::Babbles => b"what is this?\r\n",
+            "RCPT" if manner == Manner::Refuses => b"450 4.2.1 not now\r\n",
+            "DATA" if recipients.is_empty() => b"503 5.5.1 nobody to send it to\r\n",
+            "DATA" if manner == Manner::Breaks => return Ok(()),
             "EHLO" => b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
             "RCPT" => {
                 let address = command.split(['<', '>']).nth(1).unwrap_or_default();
@@ -94,7 +133,7 @@ async fn serve(stream: TcpStream, copies: &Mutex<HashMap<String, u32>>) -> io::R
                 writing.write_all(b"354 go on\r\n").await?;
                 writing.flush().await?;
                 content(&mut reading, &mut line).await?;
-                let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut copies = lock(&books.copies);
                 for recipient in recipients.drain(..) {
                     *copies.entry(recipient).or_default() += 1;
                 }
@@ -105,10 +144,6 @@ async fn serve(stream: TcpStream, copies: &Mutex<HashMap<String, u32>>) -> io::R
                 b"250 2.0.0 ok\r\n"
             }
             "HELO" | "NOOP" => b"250 2.0.0 ok\r\n",
-            "QUIT" => {
-                writing.write_all(b"221 2.0.0 bye\r\n").await?;
-                return writing.shutdown().await;
-            }
             _ => b"502 5.5.1 not here\r\n",
         };
         writing.write_all(reply).await?;

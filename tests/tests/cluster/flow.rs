@@ -205,7 +205,7 @@ async fn other_class(scenario: &Scenario) -> anyhow::Result<String> {
 }
 
 /// Number in the environment, or the default.
-fn setting<T: std::str::FromStr>(name: &str, default: T) -> anyhow::Result<T> {
+pub(crate) fn setting<T: std::str::FromStr>(name: &str, default: T) -> anyhow::Result<T> {
     match std::env::var(name) {
         Ok(value) => value
             .parse()
@@ -216,7 +216,7 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> anyhow::Result<T> {
 
 /// The mail server of `bulk.<zone>`, which does not listen yet. To be made before the relay is set up: by then the
 /// zone with its records is served.
-async fn sink(scenario: &mut Scenario, host: u8) -> anyhow::Result<Sink> {
+pub(crate) async fn sink(scenario: &mut Scenario, host: u8) -> anyhow::Result<Sink> {
     let address = Ipv4Addr::new(10, 250, 0, host);
     scenario.cluster.add_address(address).await?;
     let zone = scenario.zone.name().to_owned();
@@ -228,7 +228,7 @@ async fn sink(scenario: &mut Scenario, host: u8) -> anyhow::Result<Sink> {
     Ok(Sink::new(SocketAddr::from((address, 25))))
 }
 
-fn mails(scenario: &Scenario) -> Mails {
+pub(crate) fn mails(scenario: &Scenario) -> Mails {
     Mails {
         sender: scenario.sender(),
         domain: format!("bulk.{}", scenario.zone.name()),
@@ -236,7 +236,7 @@ fn mails(scenario: &Scenario) -> Mails {
 }
 
 /// The relay's Service, at the port with TLS from the first octet.
-async fn server(scenario: &Scenario, account: &Account) -> anyhow::Result<Server> {
+pub(crate) async fn server(scenario: &Scenario, account: &Account) -> anyhow::Result<Server> {
     let account = account.at(465, Encryption::Implicit);
     let service = scenario.namespace.get(Kind::Service, RELAY).await?;
     let address = text(&service.context("no Service")?, "/spec/clusterIP")?;

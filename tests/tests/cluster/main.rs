@@ -3,6 +3,7 @@
 
 mod bounce;
 mod changes;
+mod chaos;
 mod domains;
 mod durability;
 mod flow;
