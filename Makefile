@@ -110,6 +110,11 @@ fuzz: ## Ten minutes for each fuzz target
 	@tests/prerequisites build fuzz
 	tests/fuzz/run -s 600
 
+.PHONY: crash
+crash: ## Power cuts and failing disks from 100,000 seeds
+	@tests/prerequisites build
+	tests/crash
+
 .PHONY: smoke-bench
 smoke-bench: ## Messages per second beside Postfix in the same run
 	@tests/prerequisites build

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -80,7 +80,7 @@ impl<T> Inbox<T> {
     }
 }
 
-type Task = Box<dyn FnOnce() + Send>;
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// Threads for file work beside the log: large contents, removals.
 #[derive(Default)]
@@ -121,6 +121,12 @@ impl Pool {
         self.inbox.push(Box::new(task)).is_ok()
     }
 
+    /// The next task, for a test that does the work of the threads itself.
+    #[cfg(test)]
+    pub(crate) fn task(&self) -> Option<Task> {
+        self.inbox.take(1, Some(Instant::now())).jobs.pop()
+    }
+
     /// Runs what waits and ends the threads.
     pub(crate) fn close(&self) {
         self.inbox.close();
@@ -129,9 +135,4 @@ impl Pool {
             let _ = thread.join();
         }
     }
-}
-
-/// A moment from now.
-pub(crate) fn after(delay: Duration) -> Instant {
-    Instant::now() + delay
 }

@@ -228,9 +228,12 @@ impl Shared {
             Settled::Done(location) => Some((id, location)),
             Settled::Open { .. } | Settled::Unknown => None,
         };
+        if report.is_some() {
+            *state.reporting.entry(id).or_default() += 1;
+        }
         self.send(Job {
             record,
-            effect: Effect::Settle { done, report },
+            effect: Effect::Settle { id, done, report },
             reply: Some(reply),
         });
         drop(state);

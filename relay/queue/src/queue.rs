@@ -37,8 +37,11 @@ struct Owner {
 
 struct Running {
     writer: JoinHandle<()>,
-    _lock: Box<dyn Send + Sync>,
+    _lock: Lock,
 }
+
+/// Keeps other processes out while it lives.
+type Lock = Box<dyn Send + Sync>;
 
 impl std::fmt::Debug for Owner {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,6 +98,29 @@ impl Queue {
         route: Route,
     ) -> Result<(Self, Recovery), OpenError> {
         let root = settings.directory.clone();
+        let (queue, writer, lock, report) = Self::prepare(disk, settings, tuning, now, route)?;
+        let started = queue.shared.pool.start(FILE_THREADS).and_then(|()| {
+            std::thread::Builder::new()
+                .name("queue-writer".into())
+                .spawn(move || writer.run())
+        });
+        let writer = started.map_err(|source| OpenError::Io { path: root, source })?;
+        *queue.owner.running.lock() = Some(Running {
+            writer,
+            _lock: lock,
+        });
+        Ok((queue, report))
+    }
+
+    /// A queue without its threads: what they would do is left to the caller.
+    pub(crate) fn prepare(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        tuning: Tuning,
+        now: Timestamp,
+        route: Route,
+    ) -> Result<(Self, Writer, Lock, Recovery), OpenError> {
+        let root = settings.directory.clone();
         let refused = |source| OpenError::Io {
             path: root.clone(),
             source,
@@ -119,7 +145,12 @@ impl Queue {
         } = recovered;
         let shared = Arc::new(Shared {
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
-            space: Space::new(disk.clone(), root.clone(), settings.minimum_free_bytes),
+            space: Space::new(
+                disk.clone(),
+                root.clone(),
+                settings.minimum_free_bytes,
+                tuning.clock,
+            ),
             settings,
             tuning,
             directories,
@@ -142,24 +173,11 @@ impl Queue {
             .damaged
             .store(report.damaged_records, Ordering::Relaxed);
         let writer = Writer::new(shared.clone(), next);
-        let started = shared.pool.start(FILE_THREADS).and_then(|()| {
-            std::thread::Builder::new()
-                .name("queue-writer".into())
-                .spawn(move || writer.run())
-        });
-        let writer = started.map_err(|source| {
-            shared.pool.close();
-            refused(source)
-        })?;
-        let running = Mutex::new(Some(Running {
-            writer,
-            _lock: lock,
-        }));
         let owner = Arc::new(Owner {
             shared: shared.clone(),
-            running,
+            running: Mutex::default(),
         });
-        Ok((Self { shared, owner }, report))
+        Ok((Self { shared, owner }, writer, lock, report))
     }
 
     /// Appends a message; ready when it is durable. Its work is due at once. Nothing happens before

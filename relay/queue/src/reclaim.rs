@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::inbox;
 use crate::index::Location;
 use crate::quarantine;
 use crate::record::{Item, Record, items};
@@ -24,6 +23,9 @@ const PASSES: u32 = 3;
 
 /// Pause between looks at a removal under way, or a copy that waits for its sync.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Pause after copies that found the disk full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 const REMOVING: u8 = 0;
 const REMOVED: u8 = 1;
@@ -45,6 +47,8 @@ struct Scan {
     passes: u32,
     /// `None` when the pass is over and its copies wait for their sync.
     scanner: Option<Scanner>,
+    /// A message was left out of this pass, whose reports are not durable yet.
+    left_out: bool,
 }
 
 impl Reclaim {
@@ -54,17 +58,17 @@ impl Reclaim {
     }
 
     /// A commit may have changed what is alive.
-    pub(crate) fn look(&mut self) {
-        self.wake = Some(Instant::now());
+    pub(crate) fn look(&mut self, now: Instant) {
+        self.wake = Some(now);
     }
 
     /// Copies were not written, since the disk is full: another pass is needed.
-    pub(crate) fn interrupted(&mut self) {
+    pub(crate) fn interrupted(&mut self, now: Instant) {
         if let Some(scan) = &mut self.scan {
             scan.scanner = None;
             scan.passes = 0;
         }
-        self.wake = Some(inbox::after(Duration::from_secs(1)));
+        self.wake = Some(now + FULL_PAUSE);
     }
 
     /// One step; returns copies to write. `quiet` says that no copy waits for its sync.
@@ -74,7 +78,7 @@ impl Reclaim {
         current: Option<u32>,
         quiet: bool,
     ) -> Vec<Job> {
-        if self.wake.is_some_and(|wake| wake > Instant::now()) {
+        if self.wake.is_some_and(|wake| wake > shared.now()) {
             return Vec::new();
         }
         self.wake = None;
@@ -111,7 +115,7 @@ impl Reclaim {
         };
         match state.load(Ordering::Acquire) {
             REMOVING => {
-                self.wake = Some(inbox::after(LOOK_AGAIN));
+                self.wake = Some(shared.after(LOOK_AGAIN));
                 true
             }
             REMOVED => {
@@ -131,7 +135,7 @@ impl Reclaim {
     fn remove(&mut self, shared: &Shared, segment: u32) {
         let state = Arc::new(AtomicU8::new(REMOVING));
         self.removal = Some((segment, state.clone()));
-        self.wake = Some(inbox::after(LOOK_AGAIN));
+        self.wake = Some(shared.after(LOOK_AGAIN));
         let (disk, directory) = (shared.disk.clone(), shared.directories.log.clone());
         shared.pool.run(move || {
             const FAILED: u8 = 2;
@@ -154,6 +158,7 @@ impl Reclaim {
                 segment,
                 passes: 0,
                 scanner: None,
+                left_out: false,
             });
         }
         let Some(scan) = &mut self.scan else {
@@ -161,8 +166,11 @@ impl Reclaim {
         };
         if scan.scanner.is_none() {
             if !quiet {
-                self.wake = Some(inbox::after(LOOK_AGAIN));
+                self.wake = Some(shared.after(LOOK_AGAIN));
                 return Vec::new();
+            }
+            if std::mem::take(&mut scan.left_out) {
+                scan.passes = 0;
             }
             scan.passes += 1;
             match open(shared, segment) {
@@ -177,12 +185,12 @@ impl Reclaim {
         match scan
             .scanner
             .as_mut()
-            .map(|scanner| advance(shared, segment, scanner, &mut jobs))
+            .map(|scanner| advance(shared, segment, scanner, &mut jobs, &mut scan.left_out))
         {
-            Some(Ok(true)) => self.wake = Some(Instant::now()),
+            Some(Ok(true)) => self.wake = Some(shared.now()),
             Some(Ok(false)) | None => {
                 scan.scanner = None;
-                self.wake = Some(inbox::after(LOOK_AGAIN));
+                self.wake = Some(shared.after(LOOK_AGAIN));
             }
             Some(Err(_)) => self.stuck = true,
         }
@@ -198,12 +206,13 @@ fn open(shared: &Shared, segment: u32) -> std::io::Result<Scanner> {
     Scanner::new(file, segment, marker)
 }
 
-/// Looks at some octets of a segment; false at its end.
+/// Looks at some octets of a segment; false at its end. Says whether a message was left out.
 fn advance(
     shared: &Shared,
     segment: u32,
     scanner: &mut Scanner,
     jobs: &mut Vec<Job>,
+    left_out: &mut bool,
 ) -> std::io::Result<bool> {
     let stop = scanner.position() + STEP_BYTES;
     while scanner.position() < stop {
@@ -213,7 +222,9 @@ fn advance(
                     if let Item::Message(at, message) = item {
                         let octets = payload.get(at..at + message.stored()).unwrap_or_default();
                         let offset = offset + at as u64;
-                        jobs.extend(copy_message(shared, segment, offset, octets, message.id));
+                        let copy =
+                            copy_message(shared, segment, offset, octets, message.id, left_out);
+                        jobs.extend(copy);
                     }
                 }
             }
@@ -233,10 +244,15 @@ fn copy_message(
     offset: u64,
     octets: &[u8],
     id: crate::MessageId,
+    left_out: &mut bool,
 ) -> Option<Job> {
     let state = shared.state.lock();
     let from = state.index.location(id)?;
     if from.segment != segment || u64::from(from.offset) != offset {
+        return None;
+    }
+    if state.reporting.contains_key(&id) {
+        *left_out = true;
         return None;
     }
     let open = state.index.open(id);

@@ -1,7 +1,7 @@
 //! From the disk to the index: replays the log, cuts a torn tail, sets damage aside, removes
 //! orphans. Never gives up over damaged octets; only over a system that refuses.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ pub(crate) fn recover(
         state: State {
             index,
             segments,
-            parting: HashSet::new(),
+            ..State::default()
         },
         marker,
         next,
@@ -288,7 +288,10 @@ impl Replay<'_> {
                 self.segments.died(&location);
             }
         }
-        for id in files.into_keys() {
+        let mut ids: Vec<MessageId> = files.into_keys().collect();
+        // In an order of their own, so that a start takes the same way each time.
+        ids.sort_unstable();
+        for id in ids {
             if self
                 .index
                 .location(id)

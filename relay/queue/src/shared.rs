@@ -2,11 +2,12 @@
 //!
 //! Lock order: `state`, then the writer's inbox.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -31,7 +32,9 @@ pub(crate) struct Tuning {
     /// Larger contents go to files of their own.
     pub(crate) inline_bytes: usize,
     /// How long a settle may wait for a sync.
-    pub(crate) sync_delay: std::time::Duration,
+    pub(crate) sync_delay: Duration,
+    /// What time it is, for delays and pauses.
+    pub(crate) clock: fn() -> Instant,
 }
 
 impl Default for Tuning {
@@ -39,7 +42,8 @@ impl Default for Tuning {
         Self {
             segment_bytes: 64 << 20,
             inline_bytes: 256 << 10,
-            sync_delay: std::time::Duration::from_millis(50),
+            sync_delay: Duration::from_millis(50),
+            clock: Instant::now,
         }
     }
 }
@@ -69,6 +73,7 @@ pub(crate) struct Job {
 pub(crate) enum Effect {
     Append(Box<Fresh>),
     Settle {
+        id: MessageId,
         done: Option<(MessageId, Location)>,
         report: Option<Box<Fresh>>,
     },
@@ -87,6 +92,19 @@ impl Effect {
     /// Whether it says what happened, and is not refused for want of room.
     pub(crate) fn waits_for_room(&self) -> bool {
         matches!(self, Self::Settle { .. } | Self::Marked | Self::Parted(_))
+    }
+
+    /// Leaves the file of a message's content where it is, whatever becomes of its record.
+    pub(crate) fn keep_file(self) {
+        if let Self::Append(fresh)
+        | Self::Settle {
+            report: Some(fresh),
+            ..
+        } = self
+            && let Some(file) = fresh.file
+        {
+            file.keep();
+        }
     }
 
     /// Whether somebody waits for it to be durable.
@@ -133,6 +151,21 @@ pub(crate) struct State {
     pub(crate) segments: Segments,
     /// Messages that are given away, which is not on the disk yet.
     pub(crate) parting: HashSet<MessageId>,
+    /// Messages with outcomes in the index whose reports are not on the disk yet, and how many. Such a
+    /// message is not copied forward: its copy would say what became of it without the report.
+    pub(crate) reporting: HashMap<MessageId, u32>,
+}
+
+impl State {
+    /// A settle with a report is durable.
+    pub(crate) fn reported(&mut self, id: MessageId) {
+        if let Some(count) = self.reporting.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.reporting.remove(&id);
+            }
+        }
+    }
 }
 
 /// The directories of a queue.
@@ -207,6 +240,15 @@ impl Shared {
         } else {
             Ok(())
         }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        (self.tuning.clock)()
+    }
+
+    /// A moment from now.
+    pub(crate) fn after(&self, delay: Duration) -> Instant {
+        self.now() + delay
     }
 
     /// Latches a failure; the first reason stands.

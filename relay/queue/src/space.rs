@@ -20,6 +20,7 @@ pub(crate) struct Space {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     minimum: u64,
+    clock: fn() -> Instant,
     state: Mutex<Option<Seen>>,
 }
 
@@ -31,11 +32,17 @@ struct Seen {
 }
 
 impl Space {
-    pub(crate) fn new(disk: Arc<dyn Disk>, directory: PathBuf, minimum: u64) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        minimum: u64,
+        clock: fn() -> Instant,
+    ) -> Self {
         Self {
             disk,
             directory,
             minimum,
+            clock,
             state: Mutex::new(None),
         }
     }
@@ -43,7 +50,7 @@ impl Space {
     /// Whether so many octets may be written and leave the minimum free. What the system does not
     /// tell is taken as room: a write then says the truth.
     pub(crate) fn allows(&self, bytes: u64) -> bool {
-        let now = Instant::now();
+        let now = (self.clock)();
         let mut state = self.state.lock();
         let outdated = state.as_ref().is_none_or(|seen| {
             seen.granted + bytes > LOOK_BYTES || now.duration_since(seen.at) >= LOOK_EVERY
@@ -73,7 +80,7 @@ impl Space {
     /// A write found the disk full: no room until the next look.
     pub(crate) fn exhausted(&self) {
         *self.state.lock() = Some(Seen {
-            at: Instant::now(),
+            at: (self.clock)(),
             free: 0,
             granted: 0,
         });

@@ -5,6 +5,7 @@
     reason = "numbers of tests are small"
 )]
 
+mod crash;
 mod damage;
 mod durability;
 mod journal;

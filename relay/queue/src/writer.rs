@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use crate::AppendError;
 use crate::disk::{self, DiskFile, write_all};
-use crate::inbox;
+use crate::inbox::Batch;
 use crate::reclaim::Reclaim;
 use crate::record::Record;
 use crate::segment::{self, FILE_HEADER, RECORD_HEADER, RecordHeader};
@@ -90,37 +90,42 @@ impl Writer {
                 .shared
                 .inbox
                 .take(GROUP_RECORDS, wake.into_iter().flatten().min());
-            if self.shared.failure.get().is_some() {
-                self.refuse(batch.jobs);
-                if batch.ended {
-                    return;
-                }
-                // The reclaimer's wishes must not keep a failed queue awake.
-                self.reclaim = Reclaim::default();
-                continue;
-            }
-            let jobs = self.order(batch.jobs, batch.ended);
-            let urgent = self.write_group(jobs);
-            let late = self
-                .deadline
-                .is_some_and(|deadline| deadline <= Instant::now());
-            if urgent || late || batch.ended {
-                self.sync();
-            }
-            if batch.ended {
-                let held_up = std::mem::take(&mut self.held_up);
-                answer_all(held_up.into_iter().filter_map(|job| job.reply), || {
-                    AppendError::Full
-                });
+            let ended = batch.ended;
+            self.turn(batch);
+            if ended {
                 return;
             }
+        }
+    }
+
+    /// What is to be done now: with what arrived, with what waited, and with old segments.
+    pub(crate) fn turn(&mut self, batch: Batch<Job>) {
+        if self.shared.failure.get().is_some() {
+            self.refuse(batch.jobs);
+            // The reclaimer's wishes must not keep a failed queue awake.
+            self.reclaim = Reclaim::default();
+            return;
+        }
+        let jobs = self.order(batch.jobs, batch.ended);
+        let urgent = self.write_group(jobs);
+        let late = self
+            .deadline
+            .is_some_and(|deadline| deadline <= self.shared.now());
+        if urgent || late || batch.ended {
+            self.sync();
+        }
+        if batch.ended {
+            let held_up = std::mem::take(&mut self.held_up);
+            answer_all(held_up.into_iter().filter_map(|job| job.reply), || {
+                AppendError::Full
+            });
         }
     }
 
     /// What to write now: settles that were held up first, then copies, then what arrived.
     fn order(&mut self, mut arrived: Vec<Job>, ended: bool) -> Vec<Job> {
         let mut jobs = Vec::new();
-        if ended || self.retry.is_none_or(|retry| retry <= Instant::now()) {
+        if ended || self.retry.is_none_or(|retry| retry <= self.shared.now()) {
             self.retry = None;
             jobs.append(&mut self.held_up);
         } else {
@@ -155,7 +160,7 @@ impl Writer {
         }
         self.write(chunk);
         if !self.unsynced.is_empty() && self.deadline.is_none() {
-            self.deadline = Some(inbox::after(self.shared.tuning.sync_delay));
+            self.deadline = Some(self.shared.after(self.shared.tuning.sync_delay));
         }
         urgent && !self.unsynced.is_empty()
     }
@@ -266,11 +271,11 @@ impl Writer {
                 Effect::Settle { .. } | Effect::Marked | Effect::Parted(_) => {
                     self.held_up.push(job);
                 }
-                Effect::Moved { .. } => self.reclaim.interrupted(),
+                Effect::Moved { .. } => self.reclaim.interrupted(self.shared.now()),
             }
         }
         if !self.held_up.is_empty() {
-            self.retry = Some(inbox::after(FULL_PAUSE));
+            self.retry = Some(self.shared.after(FULL_PAUSE));
         }
         self.hold_back();
     }
@@ -306,7 +311,7 @@ impl Writer {
             commit.apply(&mut state, effect, reply);
         }
         drop(state);
-        self.reclaim.look();
+        self.reclaim.look(self.shared.now());
         self.hold_back();
         commit.finish(&self.shared);
     }
@@ -317,9 +322,15 @@ impl Writer {
         self.retry = None;
         let written = std::mem::take(&mut self.unsynced);
         let held_up = std::mem::take(&mut self.held_up);
-        let replies = written.into_iter().filter_map(|written| written.reply);
-        let jobs = held_up.into_iter().chain(jobs).filter_map(|job| job.reply);
-        answer_all(replies.chain(jobs), || self.shared.failure());
+        let written = written.into_iter().map(|one| (one.effect, one.reply));
+        let jobs = held_up.into_iter().chain(jobs);
+        let all = written.chain(jobs.map(|job| (job.effect, job.reply)));
+        for (effect, reply) in all {
+            // Its record may be on the disk and stand at the next start, which would then miss the
+            // content: a settle without its report. If it is not, this is an orphan.
+            effect.keep_file();
+            answer_all(reply, || self.shared.failure());
+        }
     }
 }
 

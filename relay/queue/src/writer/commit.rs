@@ -47,12 +47,13 @@ impl Commit {
                 self.appended += 1;
                 result = self.begin(state, *fresh);
             }
-            Effect::Settle { done, report } => {
+            Effect::Settle { id, done, report } => {
                 self.settled += 1;
                 if let Some((id, location)) = done {
                     self.end(state, id, &location);
                 }
                 if let Some(report) = report {
+                    state.reported(id);
                     result = self.begin(state, *report);
                 }
             }
