@@ -115,6 +115,10 @@ crash: ## Power cuts and failing disks from 100,000 seeds
 	@tests/prerequisites build
 	tests/crash
 
+.PHONY: sbom
+sbom: ## What operator and relay are made of, as CycloneDX, on standard output
+	@tests/sbom
+
 .PHONY: smoke-bench
 smoke-bench: ## Messages per second beside Postfix in the same run
 	@tests/prerequisites build
