@@ -1,11 +1,14 @@
 //! Deletion, and an operator that is restarted in the middle of a change.
 
+use std::time::Instant;
+
 use anyhow::ensure;
+use mailrelay_tests::audit::Request;
 use mailrelay_tests::clients::Mail;
 use mailrelay_tests::cluster::OPERATOR_NAMESPACE;
 use mailrelay_tests::namespace::{Kind, condition, text};
 use mailrelay_tests::scenario::{self, CREDENTIAL, DOMAIN, PATIENCE, RELAY, Scenario};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What the operator makes for a relay.
 const MADE: [Kind; 8] = [
@@ -205,6 +208,49 @@ async fn what_somebody_deletes_or_edits_comes_back() -> anyhow::Result<()> {
             .condition(Kind::SmtpRelay, RELAY, "Ready", "True", PATIENCE)
             .await?;
         scenario.quiet(versions).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn o7_o8_a_namespace_goes_with_a_relay_whose_mail_waits_and_nothing_is_made_in_it_again()
+-> anyhow::Result<()> {
+    scenario::run("terminating", 77, async |scenario: &mut Scenario| {
+        let account = scenario.set_up("").await?;
+        scenario.receiver.stop().await?;
+        let mail = Mail::new(&scenario.sender(), &scenario.customer(), "waits");
+        let outcome = scenario.place.send(&account, &mail).await?;
+        ensure!(outcome.accepted, "{outcome:?}");
+        let namespace = &scenario.namespace;
+        namespace.remove(Kind::SmtpRelay, RELAY).await?;
+        let draining = |relay: Option<&Value>| {
+            let ready = relay.and_then(|relay| condition(relay, "Ready"));
+            ready.is_some_and(|ready| ready["reason"] == "Draining")
+        };
+        namespace
+            .watch(Kind::SmtpRelay, RELAY, "it drains", PATIENCE, draining)
+            .await?;
+
+        let deleted = Instant::now();
+        namespace.delete().await?;
+        println!(
+            "a namespace with waiting mail was gone after {:.1?}",
+            deleted.elapsed()
+        );
+        let requests = scenario.cluster.audit(OPERATOR_NAMESPACE)?;
+        let about = |request: &&Request| {
+            let object = request.object_ref.as_ref();
+            object.is_some_and(|object| object.namespace == namespace.name)
+        };
+        let refused: Vec<String> = requests
+            .iter()
+            .filter(about)
+            .filter(|request| request.line().contains("being terminated"))
+            .map(Request::line)
+            .collect();
+        // One that was under way when the namespace was deleted is nobody's fault.
+        ensure!(refused.len() <= 1, "tried to make: {refused:#?}");
+        Ok(())
     })
     .await
 }

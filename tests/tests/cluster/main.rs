@@ -1,6 +1,7 @@
 //! End to end: the operator on a real cluster, its relays between real clients and a real mail
 //! server. Run with `make test`; needs root, or `KUBECONFIG` (see `tests/cluster/README.md`).
 
+mod admission;
 mod bounce;
 mod changes;
 mod chaos;
@@ -8,7 +9,12 @@ mod domains;
 mod durability;
 mod flow;
 mod identity;
+mod issuer;
 mod lifecycle;
+mod network;
+mod outage;
 mod refusal;
 mod submission;
+mod tenant;
+mod upgrade;
 mod workload;
