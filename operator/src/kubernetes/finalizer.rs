@@ -68,3 +68,44 @@ async fn write<K: Owned>(
         .await
         .map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use operator_api::{SmtpRelay, SmtpRelaySpec};
+
+    use super::*;
+    use crate::testing::{answer, pair};
+
+    fn relay(operator: &str) -> SmtpRelay {
+        let mut relay = SmtpRelay::new("outbox", SmtpRelaySpec::default());
+        relay.metadata.namespace = Some("post".to_owned());
+        relay.metadata.resource_version = Some("4".to_owned());
+        relay.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let operator = (OPERATOR_ANNOTATION.to_owned(), operator.to_owned());
+        relay.metadata.annotations = Some([operator].into());
+        relay
+    }
+
+    #[tokio::test]
+    async fn a_relay_is_taken_over_with_the_version_that_was_read_and_written_no_more_then() {
+        let (client, mut server) = pair();
+        let (old, own) = (relay("before"), relay("mail"));
+        let written = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": {"name": "outbox"}});
+        let (taken, sent) = tokio::join!(
+            ensure(&client, &old, Some("mail")),
+            answer(&mut server, "PATCH", "/smtprelays/outbox", 200, &written)
+        );
+        taken.unwrap();
+        assert_eq!(
+            sent["metadata"],
+            json!({
+                "annotations": {OPERATOR_ANNOTATION: "mail"}, "finalizers": [FINALIZER],
+                "resourceVersion": "4", "uid": null,
+            })
+        );
+        // Nobody answers: nothing is asked.
+        ensure(&client, &own, Some("mail")).await.unwrap();
+        ensure(&client, &old, None).await.unwrap();
+    }
+}

@@ -3,8 +3,10 @@
 
 mod admission;
 mod bounce;
+mod certificates;
 mod changes;
 mod chaos;
+mod credentials;
 mod domains;
 mod durability;
 mod flow;

@@ -7,6 +7,7 @@
 )]
 
 mod domains;
+mod tls;
 
 use kube::CustomResourceExt;
 use kube::core::cel::{validate_cel, validate_cel_update};
