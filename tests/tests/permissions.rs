@@ -18,6 +18,18 @@ const RESERVED: &[(&str, &str, &str, &str)] = &[
         "asked for by clusters with OwnerReferencesPermissionEnforcement alone",
     ),
     (
+        "mailrelay.dev",
+        "sendingdomains/finalizers",
+        "update",
+        "asked for by clusters with OwnerReferencesPermissionEnforcement alone",
+    ),
+    (
+        "mailrelay.dev",
+        "smtpcredentials/finalizers",
+        "update",
+        "asked for by clusters with OwnerReferencesPermissionEnforcement alone",
+    ),
+    (
         "events.k8s.io",
         "events",
         "patch",

@@ -28,19 +28,30 @@ fn buy(host: &str) -> anyhow::Result<Bought> {
     })
 }
 
-/// Writes the Secret, as a user or cert-manager does.
+/// Writes the Secret with its authority, as a user or cert-manager does.
 async fn write(scenario: &Scenario, certificate: &str, key: &str) -> anyhow::Result<()> {
+    write_with(scenario, certificate, key, certificate).await
+}
+
+async fn write_with(
+    scenario: &Scenario,
+    certificate: &str,
+    key: &str,
+    authority: &str,
+) -> anyhow::Result<()> {
     let content = |text: &str| ByteString(text.as_bytes().to_vec());
     let data = [
         ("tls.crt", certificate),
         ("tls.key", key),
-        ("ca.crt", certificate),
+        ("ca.crt", authority),
     ];
+    let given = data.into_iter().filter(|(_, text)| !text.is_empty());
     let secret = Secret {
         type_: Some("kubernetes.io/tls".to_owned()),
         data: Some(
-            data.map(|(name, text)| (name.to_owned(), content(text)))
-                .into(),
+            given
+                .map(|(name, text)| (name.to_owned(), content(text)))
+                .collect(),
         ),
         ..Secret::default()
     };
@@ -112,6 +123,21 @@ async fn a_certificate_of_the_users_serves_and_a_bad_one_changes_nothing() -> an
         write(scenario, &second.certificate, &second.key).await?;
         served(scenario, &implicit, &second.certificate).await?;
         told("True", "CertificateValid").await?;
+
+        // Of a public issuer clients need no authority, and are given none.
+        write_with(scenario, &second.certificate, &second.key, "").await?;
+        wait::until(
+            "the ConfigMap with the authority goes",
+            PATIENCE,
+            async || {
+                let get = ["get", "configmaps", "--output=name"];
+                let said = scenario.namespace.kubectl().args(get).finish().await;
+                let said = said.map_or_else(|error| error.to_string(), |finished| finished.said());
+                let gone = !said.contains(&format!("{RELAY}-ca"));
+                if gone { Ok(()) } else { Err(said) }
+            },
+        )
+        .await?;
 
         // The first change put another Secret into the pod; none after it needed a new one.
         let after = relay_pod(&scenario.namespace).await?;

@@ -153,5 +153,9 @@ async fn grant(scenario: &Scenario, strangers: &Namespace, relay: &str) -> anyho
     let patch = json!({"spec": {"clients": null}});
     own.patch(Kind::SmtpRelay, RELAY, &patch).await?;
     accepted("False").await?;
-    until(strangers, relay, false).await
+    until(strangers, relay, false).await?;
+
+    let patch = json!({"spec": {"networkPolicy": {"enabled": false}}});
+    own.patch(Kind::SmtpRelay, RELAY, &patch).await?;
+    until(strangers, relay, true).await
 }
