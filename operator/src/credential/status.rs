@@ -41,7 +41,11 @@ pub(super) async fn run(
     let shown = credential.conditions();
     let programmed = conditions::is_programmed(known, shown, credential.metadata.generation);
     let (desired, verdicts) = build(credential, judged, applied, programmed, now);
-    tell(credential, context, applied, &verdicts).await;
+    // In a namespace that goes nothing can be made, Events included (case O8).
+    let namespace = credential.metadata.namespace.as_deref();
+    if !context.stores.is_terminating(namespace.unwrap_or_default()) {
+        tell(credential, context, applied, &verdicts).await;
+    }
     status::write(
         &context.client,
         credential,

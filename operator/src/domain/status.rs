@@ -60,7 +60,10 @@ pub(super) async fn run(
     let shown = domain.conditions();
     let programmed = conditions::is_programmed(known, shown, domain.metadata.generation);
     let (desired, verdicts) = build(domain, seen, judged, applied, programmed, now);
-    tell(domain, context, applied, &verdicts).await;
+    // In a namespace that goes nothing can be made, Events included (case O8).
+    if !seen.terminating {
+        tell(domain, context, applied, &verdicts).await;
+    }
     status::write(&context.client, domain, domain.status.as_ref(), &desired)
         .await
         .map_err(|source| DomainError::WriteStatus(Box::new(source)))?;

@@ -143,7 +143,7 @@ async fn issued(scenario: &mut Scenario, folder: &std::path::Path) -> anyhow::Re
     // Nothing tells the operator of a new kind; an edit has it look at once.
     let host = format!("{RELAY}.{}.svc", scenario.namespace.name);
     set_tls(scenario, json!({"dnsNames": [host]})).await?;
-    tls_ready(scenario, "CertificatePending", "inner").await?;
+    tls_ready(scenario, "CertificatePending", "Secret does not exist").await?;
     scenario.namespace.apply(ISSUERS).await?;
     let account = scenario.ready().await?;
     scenario.publish().await?;

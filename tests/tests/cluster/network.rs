@@ -90,9 +90,10 @@ async fn a_relay_is_reached_by_whom_it_grants_and_reaches_what_it_needs() -> any
         }
         scenario.set_up("").await?;
         let own = scenario.namespace.clone();
+        // Before the other pods of its namespace.
+        let pod = relay_pod(&own).await?;
         let strangers = Namespace::create(&scenario.cluster, "t-policy-strangers").await?;
         let (_, outside) = (start(&own).await?, start(&strangers).await?);
-        let pod = relay_pod(&own).await?;
         let relay = text(&pod, "/status/podIP")?;
 
         // In: pods of the relay's namespace, and to mail alone.

@@ -29,7 +29,6 @@ fn a_certificate_has_one_source() {
             json!({"issuerRef": issuer, "dnsNames": ["*.shop.example"]}),
             "each entry must be a host name in lower case",
         ),
-        (json!({"issuerRef": {"name": ""}}), "name"),
     ] {
         refused(&relay(&json!({"tls": bad})), expected, &bad);
     }
