@@ -1,13 +1,15 @@
 //! Accepting, refusing, signing, delivering, bouncing.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use lettre::Transport as _;
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::Mechanism;
+use serde_json::json;
 
 use crate::client::{Line, Security, billing, builder, send, transport};
-use crate::http::metrics_with;
+use crate::http::{get, metrics_with};
 use crate::receiver::Receiver;
 use crate::relay::{PASSWORD, Setup, dkim_key};
 
@@ -233,4 +235,39 @@ fn an_unknown_recipient_is_reported_once_to_the_sender_in_the_remote_servers_wor
         .filter(|message| message.sender.is_empty())
         .count();
     assert_eq!(reports, 1);
+}
+
+#[test]
+fn o28_o29_mail_and_health_are_reached_by_either_family() {
+    let receiver = Receiver::start();
+    let mut setup = Setup::new(receiver.address);
+    setup.config["listeners"][2]["address"] = json!("[::]:0");
+    setup.config["listeners"][2]["clients"] = json!(["127.0.0.0/8", "::1/128"]);
+    setup.config["health"]["address"] = json!("[::]:0");
+    setup.write();
+    let relay = setup.start();
+    let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
+    // Not every machine has the other family; the relay then takes the first alone.
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        addresses.push(Ipv6Addr::LOCALHOST.into());
+    }
+    for address in addresses {
+        let at = |port| SocketAddr::new(address, port);
+        let (mut line, greeting) = Line::open(at(relay.open().port()));
+        assert!(greeting.starts_with("220 "), "{address}: {greeting}");
+        line.say("EHLO app.test");
+        line.submit(&format!("by {address}"));
+        let (code, _) = get(at(relay.health().port()), "/readyz");
+        assert_eq!(code, 200, "{address}");
+    }
+}
+
+#[test]
+fn o34_the_greeting_says_which_relay_and_pod_answered() {
+    let receiver = Receiver::start();
+    let setup = Setup::new(receiver.address);
+    let relay = setup.start_with(&[("POD_NAME", "outbox-0-x7k2p")]);
+    let (_, greeting) = Line::open(relay.open());
+    let expected = "220 outbox.test ESMTP shop/outbox outbox-0-x7k2p";
+    assert_eq!(greeting.trim_end(), expected);
 }

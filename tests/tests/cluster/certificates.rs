@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use mailrelay_tests::clients::{Account, Encryption, Mail};
 use mailrelay_tests::namespace::{Kind, condition};
-use mailrelay_tests::scenario::{self, PATIENCE, RELAY, Scenario};
+use mailrelay_tests::scenario::{self, CREDENTIAL, PATIENCE, RELAY, Scenario};
 use mailrelay_tests::wait;
 use serde_json::json;
 
@@ -107,12 +107,14 @@ async fn a_certificate_of_the_users_serves_and_a_bad_one_changes_nothing() -> an
         served(scenario, &implicit, &first.certificate).await?;
         told("True", "CertificateValid").await?;
         // The application finds the new authority where it found the old one.
-        let account = scenario.ready().await?;
-        ensure!(
-            account.authority.trim() == first.certificate.trim(),
-            "{}",
-            account.authority
-        );
+        let account = wait::until("the new authority", PATIENCE, async || {
+            match scenario.account(CREDENTIAL).await {
+                Ok(found) if found.authority.trim() == first.certificate.trim() => Ok(found),
+                Ok(found) => Err(found.authority),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await?;
         let mail = Mail::new(&scenario.sender(), &scenario.customer(), "bought");
         ensure!(scenario.place.send(&account, &mail).await?.accepted);
 

@@ -266,3 +266,19 @@ fn o31_each_probe_is_a_request_that_the_relay_itself_answers() {
         }
     }
 }
+
+#[test]
+fn o27_families_of_addresses_are_the_clusters_choice_unless_the_spec_names_them() {
+    let families = |relay: &SmtpRelay| {
+        let service = serde_json::to_value(network::service(relay)).unwrap();
+        ["ipFamilyPolicy", "ipFamilies"].map(|field| service["spec"].get(field).cloned())
+    };
+    assert_eq!(families(&relay(json!({}))), [None, None]);
+    assert_eq!(
+        families(&full()),
+        [
+            Some(json!("PreferDualStack")),
+            Some(json!(["IPv6", "IPv4"]))
+        ]
+    );
+}
