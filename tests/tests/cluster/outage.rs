@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mailrelay_tests::clients::{Encryption, Mail};
-use mailrelay_tests::namespace::Kind;
+use mailrelay_tests::namespace::{Kind, text};
 use mailrelay_tests::node;
 use mailrelay_tests::scenario::{self, PATIENCE, RELAY, Scenario};
 use mailrelay_tests::wait;
+use serde_json::Value;
 
 use crate::durability::relay_pod;
 use crate::identity;
@@ -74,6 +75,16 @@ async fn mail_goes_on_and_a_relay_starts_again_without_an_api_server() -> anyhow
         scenario
             .receiver
             .expect(&scenario.customer(), sent.get(), PATIENCE)
+            .await?;
+
+        let name = text(&pod, "/metadata/name")?;
+        let restarted = |pod: Option<&Value>| {
+            let status = pod.map(|pod| &pod["status"]["containerStatuses"][0]);
+            status.is_some_and(|status| status["restartCount"] == 1)
+        };
+        scenario
+            .namespace
+            .watch(Kind::Pod, &name, "restarted once", PATIENCE, restarted)
             .await?;
 
         // The operator comes back, too: a change is in force.
