@@ -111,7 +111,7 @@ fuzz: ## Ten minutes for each fuzz target
 	tests/fuzz/run -s 600
 
 .PHONY: crash
-crash: ## Power cuts and failing disks from 100,000 seeds
+crash: ## Power cuts and failing disks from 100,000 seeds, 200 kills of the real process
 	@tests/prerequisites build
 	tests/crash
 

@@ -26,6 +26,8 @@ mod durability;
 mod handover;
 #[path = "process/http.rs"]
 mod http;
+#[path = "process/kills.rs"]
+mod kills;
 #[path = "process/messages.rs"]
 mod messages;
 #[cfg(feature = "peers")]

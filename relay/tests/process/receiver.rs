@@ -132,15 +132,21 @@ fn session(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             "DATA" => {
                 say("354 go on")?;
                 message.content.clear();
+                let mut whole = false;
                 for line in lines.by_ref() {
                     let line = line?;
                     if line == "." {
+                        whole = true;
                         break;
                     }
                     message
                         .content
                         .push_str(line.strip_prefix('.').unwrap_or(&line));
                     message.content.push('\n');
+                }
+                if !whole {
+                    // Broken off, so nothing arrived.
+                    return Ok(());
                 }
                 shared.messages.lock().unwrap().push(message.clone());
                 shared.more.notify_all();

@@ -103,14 +103,18 @@ fn a_tail_torn_anywhere_is_cut_and_what_lies_before_stands() {
 fn any_damaged_octet_costs_its_record_at_most_and_is_counted() {
     let (disk, whole, ends) = log();
     for place in 0..whole.len() {
-        for flip in [0x01, 0x80, 0xff] {
+        let octet = whole[place];
+        for wrong in BTreeSet::from([octet ^ 0x01, octet ^ 0x80, !octet, 0x00, 0xff]) {
+            if wrong == octet {
+                continue;
+            }
             let disk = disk.kill();
             let mut damaged = whole.clone();
-            damaged[place] ^= flip;
+            damaged[place] = wrong;
             disk.put(Path::new(LOG), damaged);
             let untouched = disk.kill();
             let (found, recovery) = replayed(&disk);
-            let what = format!("octet {place} xor {flip:#x}: {recovery:?}");
+            let what = format!("octet {place} is {wrong:#x}: {recovery:?}");
             let counted = recovery.damaged_records + u64::from(recovery.truncated_bytes > 0);
             if place < FILE_HEADER as usize {
                 // The header: its records find each other without it.
@@ -132,6 +136,48 @@ fn any_damaged_octet_costs_its_record_at_most_and_is_counted() {
             let (_, recovery) = replayed(&disk);
             assert_eq!(recovery.damaged_records, 0, "{what}");
         }
+    }
+}
+
+#[test]
+fn of_a_large_queue_any_record_may_be_damaged_and_costs_itself_alone() {
+    const MESSAGES: u64 = 300;
+    let bench = Bench::new();
+    let (queue, _) = bench.open();
+    let mut places = Vec::new();
+    let mut before = BTreeMap::new();
+    for number in 1..=MESSAGES {
+        wait(queue.append(plain(number))).unwrap();
+        let after = bench.disk.files("/queue/log");
+        let lengths: BTreeMap<PathBuf, usize> = after
+            .iter()
+            .map(|(path, octets)| (path.clone(), octets.len()))
+            .collect();
+        // The newest is the one that grew.
+        let (path, end) = lengths.last_key_value().unwrap();
+        let start = before.get(path).copied().unwrap_or(FILE_HEADER as usize);
+        places.push((path.clone(), start..*end));
+        before = lengths;
+    }
+    queue.close();
+    let disk = bench.disk.kill();
+    let files = disk.files("/queue/log");
+    assert!(files.len() > 10, "{} segments", files.len());
+    let newest = files.keys().next_back().unwrap();
+    for (number, (path, record)) in (1..).zip(&places) {
+        // Header, envelope and content in turn.
+        let place = record.start + record.len() * (number as usize % 7) / 7;
+        let mut damaged = files[path].clone();
+        damaged[place] ^= 0x10;
+        let disk = disk.kill();
+        disk.put(path, damaged);
+        let (found, recovery) = replayed(&disk);
+        let what = format!("octet {place} of message {number}: {recovery:?}");
+        let expected: BTreeSet<u64> = (1..=MESSAGES).filter(|other| *other != number).collect();
+        assert_eq!(found, expected, "{what}");
+        // The last record of all may as well be a torn tail.
+        let torn = u64::from(path == newest && recovery.truncated_bytes > 0);
+        assert_eq!(recovery.damaged_records + torn, 1, "{what}");
     }
 }
 
