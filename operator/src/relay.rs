@@ -18,6 +18,7 @@ mod refresh;
 mod rollout;
 mod scale;
 mod status;
+mod template;
 mod validate;
 
 use std::sync::Arc;

@@ -101,6 +101,9 @@ pub mod reason {
     pub const PENDING: &str = "Pending";
     /// `Programmed` is false: a shard refused the newest configuration.
     pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
+    /// `Programmed` is false: the API server does not take a shard's Deployment, most often because of
+    /// `spec.podTemplate`; shards that run stay as they are.
+    pub const SHARD_REFUSED: &str = "ShardRefused";
     /// `Programmed` is false: the operator cannot reach a shard's admin port.
     pub const SHARD_UNREACHABLE: &str = "ShardUnreachable";
     /// `Programmed` is false: something that comes first is not ready.

@@ -34,11 +34,11 @@ pub use domain::{
 };
 pub use relay::{
     AddressLiterals, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy, Delivery,
-    DeliveryTls, Dns, Dnssec, Domains, Egress, EnvironmentVariable, IssuerReference, Limits,
-    Listener, ListenerRole, ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer,
-    OverridePolicy, PodTemplate, Privacy, Queue, RelayAuthentication, RelayTls, Reports, Retry,
-    Route, ScaleToZeroPolicy, ServiceAccountTokens, ServiceSettings, ServiceType, ShardPhase,
-    ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay,
+    DeliveryTls, Dns, Dnssec, Domains, Egress, IssuerReference, Limits, Listener, ListenerRole,
+    ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate,
+    PodTemplateMetadata, Privacy, Queue, RELAY_CONTAINER, RelayAuthentication, RelayTls, Reports,
+    Retry, Route, ScaleToZeroPolicy, ServiceAccountTokens, ServiceSettings, ServiceType,
+    ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay,
     SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, TlsReports, default_listeners,
 };
 

@@ -9,6 +9,7 @@ mod privacy;
 mod route;
 mod smarthost;
 mod status;
+mod template;
 mod tls;
 mod transport;
 
@@ -18,14 +19,12 @@ pub use authentication::{
 pub use deletion::{DeletionPolicy, ScaleToZeroPolicy};
 pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Dns, Reports, Retry, TlsReports};
 pub use listener::{Authentication, Listener, ListenerRole, ListenerTls, default_listeners};
-pub use pod::{
-    EnvironmentVariable, Limits, NetworkPolicySettings, PodTemplate, Queue, ServiceSettings,
-    ServiceType, Storage,
-};
+pub use pod::{Limits, NetworkPolicySettings, Queue, ServiceSettings, ServiceType, Storage};
 pub use privacy::Privacy;
 pub use route::Route;
 pub use smarthost::{OAuth2, Smarthost, SmarthostLookup, SmarthostTls};
 pub use status::{ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
+pub use template::{PodTemplate, PodTemplateMetadata, RELAY_CONTAINER};
 pub use tls::{IssuerReference, RelayTls};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
 
@@ -173,7 +172,7 @@ pub struct SmtpRelaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
 
-    /// What the relay pods look like.
+    /// What the relay pods look like: a pod template that is merged over the operator's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 

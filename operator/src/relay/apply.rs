@@ -21,7 +21,7 @@ use crate::kubernetes::store::Store;
 use crate::render::{Rendered, Violation};
 
 use shards::{keep, let_go, refresh_files};
-pub(super) use shards::{leave_service, remove_shard, stop_shard};
+pub(super) use shards::{leave_as_is, remove_shard, stop_shard};
 
 /// What is in force. Made here alone.
 pub(super) struct Applied {
@@ -33,6 +33,8 @@ pub(super) struct Applied {
     pub(super) draining: Vec<(i32, String)>,
     /// Claims that cannot be changed as the spec asks, and what the API server says.
     pub(super) refused_claims: Vec<String>,
+    /// What the API server says of Deployments that it does not take.
+    pub(super) refused_shards: Vec<String>,
     /// Whether objects were made or changed that take effect later.
     pub(super) changed: bool,
 }
@@ -96,6 +98,7 @@ pub(super) async fn run(
         renew_at,
         draining: Vec::new(),
         refused_claims: Vec::new(),
+        refused_shards: Vec::new(),
         changed: false,
     };
     if let Ok(workload) = workload {

@@ -1,6 +1,7 @@
 //! Step three: the objects that should be, from what was found and judged. Pure.
 
 mod files;
+mod merge;
 mod network;
 mod volumes;
 pub(super) mod workload;
@@ -108,12 +109,7 @@ pub(super) fn run(found: &Found, judged: Judged, settings: &Settings, _now: Time
 }
 
 /// What shard `index` is made of. One that does not stay is out of the Service.
-pub(super) fn shard_objects(
-    relay: &SmtpRelay,
-    index: i32,
-    stays: bool,
-    settings: &Settings,
-) -> ShardObjects {
+fn shard_objects(relay: &SmtpRelay, index: i32, stays: bool, settings: &Settings) -> ShardObjects {
     ShardObjects {
         index,
         claim: claim(relay, index),

@@ -15,7 +15,7 @@ use kube::ResourceExt as _;
 use operator_api::{DeletionPolicy, SmtpRelay, names};
 
 use super::dereference::{self, Found};
-use super::{RelayError, apply, build, discard, drain, issued, key, status};
+use super::{RelayError, apply, discard, drain, issued, key, status};
 use crate::context::Context;
 use crate::kubernetes::controller::Action;
 use crate::kubernetes::store::Index;
@@ -89,9 +89,7 @@ async fn round(
         match ending::of(spec, shard, step, waited) {
             Ending::Remove => apply::remove_shard(context, shard).await?,
             Ending::Leave => {
-                let objects =
-                    build::shard_objects(&found.relay, shard.index, false, &context.settings);
-                apply::leave_service(context, shard, &objects).await?;
+                apply::leave_as_is(context, shard, spec.storage()).await?;
                 round.wait(shard.index, "it leaves the Service");
             }
             Ending::Wait(why) => round.wait(shard.index, why),

@@ -60,22 +60,23 @@ pub(super) fn decide(relay: &SmtpRelay, shards: &[Shard]) -> Scale {
 
 /// Whether the shard is in the Service.
 pub(super) fn is_accepting(shard: &Shard) -> bool {
-    let label = match (&shard.pod, &shard.deployment) {
-        (Some(pod), _) => pod.labels().get(ACCEPTING_LABEL),
-        (None, Some(deployment)) => born_accepting(deployment),
-        (None, None) => None,
-    };
-    label.is_some_and(|accepting| accepting == "true")
+    match (&shard.pod, &shard.deployment) {
+        (Some(pod), _) => pod
+            .labels()
+            .get(ACCEPTING_LABEL)
+            .is_some_and(|it| it == "true"),
+        (None, Some(deployment)) => is_born_accepting(deployment),
+        (None, None) => false,
+    }
 }
 
-fn born_accepting(deployment: &Deployment) -> Option<&String> {
-    let template = &deployment.spec.as_ref()?.template;
-    template
-        .metadata
-        .as_ref()?
-        .labels
-        .as_ref()?
-        .get(ACCEPTING_LABEL)
+/// Whether pods of a Deployment are in the Service from the start.
+pub(super) fn is_born_accepting(deployment: &Deployment) -> bool {
+    let spec = deployment.spec.as_ref();
+    let labels = spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref());
+    labels
+        .and_then(|labels| labels.get(ACCEPTING_LABEL))
+        .is_some_and(|it| it == "true")
 }
 
 /// What waits and where; `None` when nothing does.

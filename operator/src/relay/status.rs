@@ -59,6 +59,7 @@ pub(super) async fn run(
         renew_at,
         draining,
         refused_claims,
+        refused_shards,
         changed,
     } = applied;
     let hash = rendered
@@ -78,6 +79,7 @@ pub(super) async fn run(
         shards: &shards,
         draining: &draining,
         refused_claims: &refused_claims,
+        refused_shards: &refused_shards,
         was_ready: conditions::find(&old.conditions, types::READY).is_some_and(|ready| {
             ready.status == "True" && ready.observed_generation == found.relay.metadata.generation
         }),

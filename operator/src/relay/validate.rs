@@ -6,7 +6,7 @@ use operator_api::ListenerTls;
 use operator_api::conditions::reason;
 
 use super::dereference::{Found, data};
-use super::{RelayError, issued};
+use super::{RelayError, issued, template};
 use crate::certificates::{
     self, Existing, ProvidedFault, RelayCertificates, SecretData, check_provided, serving_names,
 };
@@ -77,7 +77,7 @@ pub(super) fn run(found: &Found, now: Timestamp) -> Result<Judged, RelayError> {
     let tls = tls(found, &certificates.serving.data, now);
     let rendered = match tls.violation() {
         Some(violation) => Err(violation.clone()),
-        None => files(found, &certificates, &tls),
+        None => template::check(&found.relay).and_then(|()| files(found, &certificates, &tls)),
     };
     Ok(Judged {
         certificates,

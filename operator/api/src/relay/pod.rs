@@ -1,14 +1,13 @@
-//! The shape of pods, storage and Service.
+//! Storage, limits, Service and NetworkPolicy.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, LocalSecretReference};
+use crate::Duration;
 
 /// The durable queue of each shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -128,78 +127,6 @@ pub struct Limits {
             .message("must be at most 2160h (90 days), such as 24h")
     )]
     pub maximum_hold: Option<Duration>,
-}
-
-/// What the relay pods look like beyond what the operator sets itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PodTemplate {
-    /// Image of the relay. Default: the one that the operator was installed with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub image: Option<String>,
-
-    /// Secrets in the relay's namespace with credentials for the image's registry.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub image_pull_secrets: Vec<LocalSecretReference>,
-
-    /// CPU and memory of each shard. Default: requests of 50m and 64Mi, no limits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-
-    /// Environment of the relay, such as the standard `OTEL_EXPORTER_OTLP_ENDPOINT` or `RUST_LOG`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    pub env: Vec<EnvironmentVariable>,
-
-    /// Labels of the nodes that shards may run on. Default: any.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub node_selector: BTreeMap<String, String>,
-
-    /// Taints that shards tolerate.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub tolerations: Vec<Toleration>,
-
-    /// Scheduling constraints. Default: shards of one relay prefer different nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Affinity>,
-
-    /// Priority class of the pods.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub priority_class_name: Option<String>,
-
-    /// Annotations of the pods.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-
-    /// Labels of the pods, beside those of the operator.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A variable of the relay's environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(self.name in ['POD_NAME', 'POD_NAMESPACE', 'RELAY_SHARD'])")
-    .message("POD_NAME, POD_NAMESPACE and RELAY_SHARD say which pod it is and are set by the operator; remove the variable")
-    .field_path(".name"))]
-pub struct EnvironmentVariable {
-    /// Name, such as `OTEL_EXPORTER_OTLP_ENDPOINT`. Not `POD_NAME`, `POD_NAMESPACE` or `RELAY_SHARD`,
-    /// which the operator sets.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")
-    )]
-    pub name: String,
-
-    /// Value. Not for secrets: whoever may read pods reads it.
-    #[serde(default)]
-    #[schemars(length(max = 8192))]
-    pub value: String,
 }
 
 /// Who may reach the relay, enforced by the cluster's network.

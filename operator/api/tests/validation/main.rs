@@ -445,13 +445,3 @@ fn issuers_of_tokens_have_names_and_https_urls_of_their_own() {
         refused(&oidc(list.clone()), expected, &list);
     }
 }
-
-#[test]
-fn what_says_which_pod_it_is_cannot_be_set_in_the_environment() {
-    let spec = |name: &str| json!({"podTemplate": {"env": [{"name": name, "value": "0"}]}});
-    for name in ["RELAY_SHARD", "POD_NAME", "POD_NAMESPACE"] {
-        let spec = spec(name);
-        refused(&relay(&spec), "are set by the operator", &spec);
-    }
-    assert_eq!(relay(&spec("RUST_LOG")), "");
-}

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
+use operator_api::Storage;
 use operator_api::names::{
     ACCEPTING_LABEL, DRAINED_ANNOTATION, DRAINING_SINCE_ANNOTATION, FIELD_MANAGER,
     REFRESH_ANNOTATION,
@@ -16,8 +18,9 @@ use super::{Applied, apply};
 use crate::context::Context;
 use crate::kubernetes::apply::{Outcome, Owned};
 use crate::relay::build::ShardObjects;
+use crate::relay::build::workload::SINCE_BIRTH;
 use crate::relay::dereference::{Found, Shard};
-use crate::relay::{RelayError, drain, moves, refresh};
+use crate::relay::{RelayError, drain, moves, refresh, scale};
 
 /// A shard that stays.
 pub(super) async fn keep(
@@ -33,7 +36,14 @@ pub(super) async fn keep(
     }
     if due {
         let live = shard.deployment.as_deref();
-        applied.changed |= changed(apply(context, &objects.deployment, live).await?);
+        match apply(context, &objects.deployment, live).await {
+            Ok(outcome) => applied.changed |= changed(outcome),
+            Err(RelayError::Apply(error)) if error.not_allowed().is_some() => {
+                let why = error.not_allowed().unwrap_or_default().to_owned();
+                applied.refused_shards.push(why);
+            }
+            Err(error) => return Err(error),
+        }
     }
     if let Some(pod) = &shard.pod
         && pod.labels().get(ACCEPTING_LABEL).map(String::as_str) != Some("true")
@@ -125,11 +135,19 @@ pub(super) async fn let_go(
 }
 
 /// Takes a shard's pod out of the Service, and starts it anew outside where its queue survives that.
-pub(in crate::relay) async fn leave_service(
+async fn leave_service(
     context: &Context,
     shard: &Shard,
     objects: &ShardObjects,
 ) -> Result<(), RelayError> {
+    take_pod_out(context, shard).await?;
+    if objects.claim.is_some() {
+        apply(context, &objects.deployment, shard.deployment.as_deref()).await?;
+    }
+    Ok(())
+}
+
+async fn take_pod_out(context: &Context, shard: &Shard) -> Result<(), RelayError> {
     if let Some(pod) = &shard.pod
         && pod.labels().get(ACCEPTING_LABEL).map(String::as_str) == Some("true")
     {
@@ -140,10 +158,45 @@ pub(in crate::relay) async fn leave_service(
         });
         patch_pod(context, pod, &metadata).await?;
     }
-    if objects.claim.is_some() {
-        apply(context, &objects.deployment, shard.deployment.as_deref()).await?;
-    }
     Ok(())
+}
+
+/// Takes a shard's pod out of the Service, and starts it anew outside where its queue survives that, in
+/// the form that it has: so it works whatever the spec says by now.
+pub(in crate::relay) async fn leave_as_is(
+    context: &Context,
+    shard: &Shard,
+    storage: Storage,
+) -> Result<(), RelayError> {
+    take_pod_out(context, shard).await?;
+    let Some(deployment) = &shard.deployment else {
+        return Ok(());
+    };
+    if storage == Storage::Ephemeral || !scale::is_born_accepting(deployment) {
+        return Ok(());
+    }
+    let api: Api<Deployment> = Api::namespaced(
+        context.client.clone(),
+        &deployment.namespace().unwrap_or_default(),
+    );
+    let template = json!({"metadata": {
+        "labels": {ACCEPTING_LABEL: "false"},
+        "annotations": {DRAINING_SINCE_ANNOTATION: SINCE_BIRTH},
+    }});
+    let patch = json!({
+        "metadata": {"uid": deployment.uid()},
+        "spec": {"template": template},
+    });
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let name = deployment.name_any();
+    match api.patch(&name, &parameters, &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes a shard in which nothing waits.

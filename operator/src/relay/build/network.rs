@@ -275,13 +275,15 @@ fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
             ports.extend(tokens.filter_map(|oauth2| url_port(&oauth2.token_url)));
         }
     }
-    let template = relay.spec.pod_template.iter();
-    let collectors = template
-        .flat_map(|template| &template.env)
+    let templates = relay.spec.pod_template.iter();
+    let collectors = templates
+        .filter_map(|template| template.spec.as_ref())
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.env.iter().flatten())
         .filter(|variable| {
             variable.name.starts_with("OTEL_EXPORTER_OTLP") && variable.name.ends_with("ENDPOINT")
         });
-    ports.extend(collectors.filter_map(|variable| url_port(&variable.value)));
+    ports.extend(collectors.filter_map(|variable| url_port(variable.value.as_deref()?)));
     ports
 }
 

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecurityContext, ServiceAccount, VolumeMount,
-    VolumeResourceRequirements, WeightedPodAffinityTerm,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
+    ServiceAccount, TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -16,10 +15,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use operator_api::names::{
     self, ACCEPTING_LABEL, DRAINING_SINCE_ANNOTATION, RELAY_LABEL, SHARD_LABEL,
 };
-use operator_api::{PodTemplate, SmtpRelay};
+use operator_api::{RELAY_CONTAINER, SmtpRelay};
 use relay_config::{MAIN_FILE, SHARD_VARIABLE};
 
-use super::{metadata, relay_name, volumes};
+use super::{merge, metadata, relay_name, volumes};
 use crate::context::Settings;
 use crate::labels;
 
@@ -115,26 +114,15 @@ fn pod(
     settings: &Settings,
     accepting: bool,
 ) -> PodTemplateSpec {
-    let template = relay.spec.pod_template.clone().unwrap_or_default();
-    let mut labels = template.labels.clone();
-    labels.extend(labels::of_relay(relay_name(relay), "relay"));
+    let mut labels = labels::of_relay(relay_name(relay), "relay");
     labels.extend(selector);
     labels.insert(ACCEPTING_LABEL.to_owned(), accepting.to_string());
-    let mut annotations = template.annotations.clone();
-    if !accepting {
-        annotations.insert(DRAINING_SINCE_ANNOTATION.to_owned(), SINCE_BIRTH.to_owned());
-    }
-    let pull_secrets = template
-        .image_pull_secrets
-        .iter()
-        .map(|secret| LocalObjectReference {
-            name: secret.name.clone(),
-        });
-    let affinity = template.affinity.clone();
-    PodTemplateSpec {
+    let since = (DRAINING_SINCE_ANNOTATION.to_owned(), SINCE_BIRTH.to_owned());
+    let annotations = (!accepting).then(|| BTreeMap::from([since]));
+    let own = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
-            annotations: filled(annotations),
+            annotations,
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -146,27 +134,22 @@ fn pod(
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(TERMINATION_GRACE),
             security_context: Some(pod_security()),
-            image_pull_secrets: some(pull_secrets.collect()),
-            node_selector: filled(template.node_selector.clone()),
-            tolerations: some(template.tolerations.clone()),
-            affinity: Some(affinity.unwrap_or_else(|| apart(relay_name(relay)))),
-            priority_class_name: template.priority_class_name.clone(),
-            containers: vec![container(relay, index, &template, settings)],
+            topology_spread_constraints: Some(spread(relay_name(relay))),
+            containers: vec![container(relay, index, settings)],
             volumes: Some(vec![
                 volumes::configuration(relay),
                 volumes::queue(relay, index),
             ]),
             ..PodSpec::default()
         }),
+    };
+    match &relay.spec.pod_template {
+        Some(users) => merge::over(own, users),
+        None => own,
     }
 }
 
-fn container(
-    relay: &SmtpRelay,
-    index: i32,
-    template: &PodTemplate,
-    settings: &Settings,
-) -> Container {
+fn container(relay: &SmtpRelay, index: i32, settings: &Settings) -> Container {
     let listeners = relay.spec.listeners();
     let ports = listeners
         .iter()
@@ -178,19 +161,18 @@ fn container(
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
-    let image = template.image.clone();
     Container {
-        name: "relay".to_owned(),
-        image: Some(image.unwrap_or_else(|| settings.relay_image.clone())),
+        name: RELAY_CONTAINER.to_owned(),
+        image: Some(settings.relay_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec![
             "serve".to_owned(),
             "--config".to_owned(),
             format!("{}/{MAIN_FILE}", names::CONFIG_DIRECTORY),
         ]),
-        env: Some(environment(template, index)),
+        env: Some(environment(index)),
         ports: Some(ports.map(port).collect()),
-        resources: Some(template.resources.clone().unwrap_or_else(default_resources)),
+        resources: Some(default_resources()),
         security_context: Some(container_security()),
         startup_probe: Some(probe("/healthz", 1, STARTUP_SECONDS)),
         liveness_probe: Some(probe("/healthz", 10, 6)),
@@ -243,7 +225,7 @@ fn container_security() -> SecurityContext {
     }
 }
 
-fn environment(template: &PodTemplate, index: i32) -> Vec<EnvVar> {
+fn environment(index: i32) -> Vec<EnvVar> {
     let field = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value: None,
@@ -255,20 +237,15 @@ fn environment(template: &PodTemplate, index: i32) -> Vec<EnvVar> {
             ..EnvVarSource::default()
         }),
     };
-    let mut variables = vec![
+    vec![
         field("POD_NAME", "metadata.name"),
         field("POD_NAMESPACE", "metadata.namespace"),
-    ];
-    let value = |name: &str, value: &str| EnvVar {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        value_from: None,
-    };
-    variables.push(value(SHARD_VARIABLE, &index.to_string()));
-    // None of them has the name of one above; the resource's own rules see to it.
-    let users = template.env.iter();
-    variables.extend(users.map(|variable| value(&variable.name, &variable.value)));
-    variables
+        EnvVar {
+            name: SHARD_VARIABLE.to_owned(),
+            value: Some(index.to_string()),
+            value_from: None,
+        },
+    ]
 }
 
 fn default_resources() -> ResourceRequirements {
@@ -297,36 +274,19 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-/// Shards prefer different nodes.
-fn apart(relay: &str) -> Affinity {
-    Affinity {
-        pod_anti_affinity: Some(PodAntiAffinity {
-            preferred_during_scheduling_ignored_during_execution: Some(vec![
-                WeightedPodAffinityTerm {
-                    weight: 100,
-                    pod_affinity_term: PodAffinityTerm {
-                        topology_key: "kubernetes.io/hostname".to_owned(),
-                        label_selector: Some(LabelSelector {
-                            match_labels: Some(BTreeMap::from([(
-                                RELAY_LABEL.to_owned(),
-                                relay.to_owned(),
-                            )])),
-                            match_expressions: None,
-                        }),
-                        ..PodAffinityTerm::default()
-                    },
-                },
-            ]),
-            ..PodAntiAffinity::default()
+/// Shards prefer different zones, and different nodes in each.
+fn spread(relay: &str) -> Vec<TopologySpreadConstraint> {
+    let constraint = |key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(BTreeMap::from([(RELAY_LABEL.to_owned(), relay.to_owned())])),
+            match_expressions: None,
         }),
-        ..Affinity::default()
-    }
-}
-
-fn filled(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
-    Some(map).filter(|map| !map.is_empty())
-}
-
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    Some(list).filter(|list| !list.is_empty())
+        ..TopologySpreadConstraint::default()
+    };
+    ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        .map(constraint)
+        .to_vec()
 }

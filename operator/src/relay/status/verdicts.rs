@@ -18,6 +18,7 @@ pub(super) struct Seen<'a> {
     pub(super) shards: &'a [ShardStatus],
     pub(super) draining: &'a [(i32, String)],
     pub(super) refused_claims: &'a [String],
+    pub(super) refused_shards: &'a [String],
     /// Whether the relay was ready with this very spec.
     pub(super) was_ready: bool,
     pub(super) now: Timestamp,
@@ -274,6 +275,16 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             format!(
                 "condition {} is not true; running shards keep the last configuration",
                 first.kind
+            ),
+        );
+    }
+    if let Some(first) = seen.refused_shards.first() {
+        return Verdict::no(
+            types::PROGRAMMED,
+            reason::SHARD_REFUSED,
+            format!(
+                "the API server does not take a shard as spec.podTemplate asks: {first}; shards that \
+                 run stay as they are"
             ),
         );
     }

@@ -84,6 +84,7 @@ struct Row {
     refused: Option<Violation>,
     tls: Tls,
     refused_claims: Vec<String>,
+    refused_shards: Vec<String>,
     was_ready: bool,
 }
 
@@ -96,6 +97,7 @@ impl Row {
             refused: None,
             tls: Tls::Issued { not_after: None },
             refused_claims: Vec::new(),
+            refused_shards: Vec::new(),
             was_ready: false,
         }
     }
@@ -111,6 +113,7 @@ impl Row {
             shards: &shards,
             draining: &[],
             refused_claims: &self.refused_claims,
+            refused_shards: &self.refused_shards,
             was_ready: self.was_ready,
             now: NOW,
         });
@@ -214,6 +217,14 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
         ),
         (
             Row {
+                refused_shards: vec!["Invalid value: \"maybe\"".to_owned()],
+                was_ready: true,
+                ..healthy()
+            },
+            "Accepted CertificateValid PersistentStorage !ShardRefused !ShardRefused",
+        ),
+        (
+            Row {
                 refused: Some(Violation::new(reason::SECRET_NOT_FOUND, "x")),
                 ..healthy()
             },
@@ -251,6 +262,7 @@ fn verdict_of(found: &Found, kind: &str) -> (bool, &'static str, String) {
         shards: &[],
         draining: &[],
         refused_claims: &[],
+        refused_shards: &[],
         was_ready: true,
         now: NOW,
     });
@@ -271,6 +283,7 @@ fn a_relay_without_replicas_says_whether_mail_waits_or_shards_go_or_are_gone() {
             shards: &[],
             draining,
             refused_claims: &[],
+            refused_shards: &[],
             was_ready: true,
             now: NOW,
         });
@@ -434,6 +447,7 @@ fn what_is_in_the_way_of_outgoing_mail_is_told_with_the_remedy_and_takes_nothing
             shards: &[shard],
             draining: &[],
             refused_claims: &[],
+            refused_shards: &[],
             was_ready: false,
             now: NOW,
         });
