@@ -16,6 +16,7 @@ pub mod dns;
 mod judge;
 pub mod keyring;
 pub mod keys;
+mod own_keys;
 mod records;
 pub mod return_keys;
 mod services;
@@ -36,6 +37,7 @@ use crate::holder;
 use crate::kubernetes::controller::{Action, Failure};
 use crate::render::admission::Attached as _;
 
+pub(crate) use own_keys::named_secrets;
 pub(crate) use validate::relay_is_accepted;
 
 /// Why a reconcile failed.

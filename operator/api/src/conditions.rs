@@ -41,7 +41,8 @@ pub mod reason {
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// `Accepted` is false: an object of the same name exists and belongs to somebody else.
     pub const NAME_CONFLICT: &str = "NameConflict";
-    /// `Accepted` is false: a Secret that the spec names is missing or lacks an entry.
+    /// `Accepted`, or `KeysReady` of a SendingDomain, is false: a Secret that the spec names is missing or lacks an
+    /// entry.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
     /// `Accepted` is false: there is no SmtpRelay of that name.
     pub const RELAY_NOT_FOUND: &str = "RelayNotFound";

@@ -261,6 +261,10 @@ pub enum UnauthorizedFromPolicy {
 /// DKIM keys and signatures (RFC 6376).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.keys) || !has(self.revokedSelectors) || !self.keys.exists(k, k.selector in self.revokedSelectors)")
+        .message("a selector of revokedSelectors cannot be that of a key in keys; give the key another selector")
+)]
 pub struct Dkim {
     /// One key and one signature per algorithm. `RsaSha256`: RSA with 2048 bits, understood by
     /// every receiver. `Ed25519Sha256`: short keys (RFC 8463), understood by some. Default both.
@@ -268,6 +272,14 @@ pub struct Dkim {
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub algorithms: Option<Vec<DkimAlgorithm>>,
+
+    /// Keys of your own, in place of those that the operator makes: at most one RSA and one Ed25519 key. They
+    /// are not rotated. A key under a new selector signs once its record has spread, as in a rotation; a key
+    /// that takes the place of another under the same selector signs at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["selector".into()]))]
+    pub keys: Vec<OwnDkimKey>,
 
     /// Start of the selectors, such as `mail` for `mail-r1._domainkey.example.com`. Lower-case
     /// letters, digits and hyphens, at most 32. Default `mr` and six characters made of the
@@ -297,6 +309,38 @@ pub struct Dkim {
             .message("must be selectors of status.keys, such as mail-r1")
     )]
     pub revoked_selectors: Vec<String>,
+}
+
+/// A DKIM key of the domain's owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnDkimKey {
+    /// Its selector, such as `mail2026`: the record is at `mail2026._domainkey.example.com`. Lower-case letters,
+    /// digits and inner hyphens.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("must hold only a-z, 0-9 and inner hyphens, such as mail2026")
+    )]
+    pub selector: String,
+
+    /// Where it lies.
+    pub secret_ref: OwnDkimKeyReference,
+}
+
+/// An entry of a Secret in the namespace of the SendingDomain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnDkimKeyReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Entry with the key in PEM, unencrypted: RSA with 2048 to 4096 bits (PKCS#8 or PKCS#1) or Ed25519
+    /// (PKCS#8). Default `private.pem`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
 }
 
 /// When DKIM keys get successors.

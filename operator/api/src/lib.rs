@@ -28,9 +28,9 @@ pub use credential::{
 };
 pub use domain::{
     Bounces, Dkim, DkimAlgorithm, DkimRotation, Dmarc, DmarcPolicy, DnsRecord, DnsRecordPurpose,
-    DnsRecordRequirement, DnsRecordState, DomainDns, KeyState, KeyStatus, OidcSender, Sender,
-    SendingDomain, SendingDomainSpec, SendingDomainStatus, Suppression, UnauthorizedFrom,
-    UnauthorizedFromPolicy,
+    DnsRecordRequirement, DnsRecordState, DomainDns, KeyState, KeyStatus, OidcSender, OwnDkimKey,
+    OwnDkimKeyReference, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus,
+    Suppression, UnauthorizedFrom, UnauthorizedFromPolicy,
 };
 pub use relay::{
     AddressLiterals, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy, Delivery,

@@ -19,7 +19,7 @@ use super::judge::Facts;
 use super::keyring::Keyring;
 use super::records::{Answer, WantedRecord};
 use super::spf::Answers;
-use super::{tags, validate};
+use super::{own_keys, tags, validate};
 use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
@@ -38,6 +38,8 @@ pub(super) struct Seen {
     pub(super) rivals: Vec<Arc<SendingDomain>>,
     /// The key Secret, whoever made it.
     pub(super) secret: Option<Secret>,
+    /// What the Secrets hold that the spec names for keys of the owner, by name; `None` where there is none.
+    pub(super) own: BTreeMap<String, Option<SecretData>>,
     /// The namespace is about to go.
     pub(super) terminating: bool,
     /// The relay's Secrets have no room for it.
@@ -76,6 +78,7 @@ pub(super) async fn run(
         namespaces: context.stores.namespaces(),
         rivals: context.stores.domains.sharing(&Index::Claim(claim.clone())),
         secret,
+        own: read_own(domain, context, &namespace).await?,
         terminating: context.stores.is_terminating(&namespace),
         lacks_room: context
             .programmed
@@ -114,6 +117,27 @@ async fn read_secret(
             name,
             source: Box::new(source),
         })
+}
+
+/// Always from the API server: the cache holds only what is the operator's.
+async fn read_own(
+    domain: &SendingDomain,
+    context: &Context,
+    namespace: &str,
+) -> Result<BTreeMap<String, Option<SecretData>>, DomainError> {
+    let mut found = BTreeMap::new();
+    for key in own_keys::references(domain) {
+        let name = &key.secret_ref.name;
+        let secret = Api::<Secret>::namespaced(context.client.clone(), namespace)
+            .get_opt(name)
+            .await
+            .map_err(|source| DomainError::ReadKeys {
+                name: name.clone(),
+                source: Box::new(source),
+            })?;
+        found.insert(name.clone(), secret.as_ref().map(certificates::data_of));
+    }
+    Ok(found)
 }
 
 async fn check(

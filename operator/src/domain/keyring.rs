@@ -130,6 +130,8 @@ impl Keyring {
 pub struct Wanted<'a> {
     /// Algorithms.
     pub algorithms: &'a BTreeSet<DkimAlgorithm>,
+    /// Keys that the owner brought, by selector: at most one of each algorithm.
+    pub own: &'a BTreeMap<String, SigningKey>,
     /// Start of the selectors.
     pub prefix: &'a str,
     /// Selectors of former keys, which are not used again even if their Secret is lost: the record
@@ -155,6 +157,8 @@ pub struct Wanted<'a> {
 pub struct Plan {
     /// Keys to make, by selector.
     pub make: BTreeMap<String, DkimAlgorithm>,
+    /// Keys to take over as they are, by selector, in place of what stands there.
+    pub import: BTreeMap<String, SigningKey>,
     /// Selectors that sign from now on; all of them.
     pub active: BTreeSet<String>,
     /// Selectors that stop signing now.
@@ -215,15 +219,21 @@ fn plan_algorithm(
         .filter(|(_, stored)| stored.active)
         .map(|(selector, _)| *selector)
         .collect();
-    let chosen = wanted.algorithms.contains(&algorithm).then(|| {
-        let newest = choose(&keys, wanted, algorithm);
-        let may_rotate = !keyring.crowded;
-        let newest = newest
-            .filter(|newest| !(may_rotate && is_due(keys[newest.as_str()], plan, wanted, now)));
-        newest.unwrap_or_else(|| {
-            let selector = next_selector(keyring, wanted, algorithm);
-            plan.make.insert(selector.clone(), algorithm);
-            selector
+    let mut own = wanted.own.iter();
+    let own = own.find(|(_, key)| key.algorithm == algorithm);
+    let chosen = own.map(|(selector, key)| import(plan, keyring, selector, key));
+    let is_made = chosen.is_none() && wanted.algorithms.contains(&algorithm);
+    let chosen = chosen.or_else(|| {
+        is_made.then(|| {
+            let newest = choose(&keys, wanted, algorithm);
+            let may_rotate = !keyring.crowded;
+            let newest = newest
+                .filter(|newest| !(may_rotate && is_due(keys[newest.as_str()], plan, wanted, now)));
+            newest.unwrap_or_else(|| {
+                let selector = next_selector(keyring, wanted, algorithm);
+                plan.make.insert(selector.clone(), algorithm);
+                selector
+            })
         })
     });
     let active: BTreeSet<&str> = match &chosen {
@@ -258,6 +268,15 @@ fn plan_algorithm(
         }
     }
     plan.active.extend(active.into_iter().map(str::to_owned));
+}
+
+/// The selector of a key that the owner brought, which is taken over if it is new or another than before.
+fn import(plan: &mut Plan, keyring: &Keyring, selector: &str, key: &SigningKey) -> String {
+    let stored = keyring.keys.get(selector).map(|stored| &stored.key);
+    if stored != Some(&Ok(key.clone())) {
+        plan.import.insert(selector.to_owned(), key.clone());
+    }
+    selector.to_owned()
 }
 
 /// Whether a key gets a successor. One that waits to sign is itself the successor.
@@ -357,6 +376,12 @@ pub fn apply(
             .or_insert_with(|| key.private.expose().as_bytes().to_vec());
         data.entry(format!("{selector}{CREATED}"))
             .or_insert_with(|| seconds(now));
+    }
+    for (selector, key) in &plan.import {
+        let pem = key.private.expose().as_bytes().to_vec();
+        data.insert(format!("{selector}{PEM}"), pem);
+        data.insert(format!("{selector}{CREATED}"), seconds(now));
+        data.remove(&format!("{selector}{SEEN}"));
     }
     for selector in &plan.recall {
         data.remove(&format!("{selector}{RETIRED}"));

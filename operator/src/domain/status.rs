@@ -158,10 +158,15 @@ fn keys_ready(domain: &SendingDomain, judged: &Judged, keyring: &Keyring) -> Ver
         let message = "no key signs yet";
         return Verdict::no(KEYS_READY, reason::KEYS_PENDING, message);
     }
+    let crowded = if keyring.crowded {
+        "; it holds so many that none gets a successor: remove entries of keys that nobody uses any more"
+    } else {
+        ""
+    };
     Verdict::yes(
         KEYS_READY,
         reason::KEYS_READY,
-        format!("the keys are in Secret {name}"),
+        format!("the keys are in Secret {name}{crowded}"),
     )
 }
 
@@ -287,5 +292,7 @@ async fn tell(domain: &SendingDomain, context: &Context, applied: &Applied, verd
     .await;
 }
 
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;

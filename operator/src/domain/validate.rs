@@ -1,6 +1,6 @@
 //! Judges what was read; pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,8 @@ use super::dereference::Seen;
 use super::dns::Spread;
 use super::judge::{Facts, Judgement};
 use super::keyring::{self, Keyring, Plan, Wanted};
+use super::keys::SigningKey;
+use super::own_keys;
 use super::records::{self, WantedRecord};
 use super::spf::Answers;
 use crate::certificates::SecretData;
@@ -89,7 +91,9 @@ fn judge_keys(
     if data.is_none() {
         may_make_keys(seen, accepted)?;
     }
-    Ok(plan(domain, seen, &data.unwrap_or_default(), now))
+    let data = data.unwrap_or_default();
+    let own = own_keys::read(domain, &seen.own, &Keyring::read(&data))?;
+    Ok(plan(domain, seen, &data, &own, now))
 }
 
 /// A missing relay is no obstacle: it may come later, and the records can be published meanwhile.
@@ -110,7 +114,13 @@ fn may_make_keys(seen: &Seen, accepted: &Result<(), Violation>) -> Result<(), Vi
     }
 }
 
-fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) -> Plan {
+fn plan(
+    domain: &SendingDomain,
+    seen: &Seen,
+    data: &SecretData,
+    own: &BTreeMap<String, SigningKey>,
+    now: Timestamp,
+) -> Plan {
     let everywhere = seen.spread.iter().filter_map(|(selector, spread)| {
         let Spread::Everywhere(ttl) = spread else {
             return None;
@@ -124,6 +134,7 @@ fn plan(domain: &SendingDomain, seen: &Seen, data: &SecretData, now: Timestamp) 
         &Keyring::read(data),
         &Wanted {
             algorithms: &algorithms(domain),
+            own,
             prefix: &prefix(domain),
             former: &former(domain),
             shown: &everywhere.collect(),

@@ -26,6 +26,7 @@ static KEY: LazyLock<SigningKey> =
 static KEYS: LazyLock<SecretData> = LazyLock::new(|| {
     let wanted = Wanted {
         algorithms: &BTreeSet::from([DkimAlgorithm::Ed25519Sha256]),
+        own: &BTreeMap::new(),
         prefix: "mail",
         former: &BTreeSet::new(),
         shown: &BTreeMap::new(),

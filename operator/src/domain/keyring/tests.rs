@@ -16,13 +16,16 @@ fn selectors(list: &[&str]) -> BTreeSet<String> {
 }
 
 /// What stands in spec and annotations about new keys and old ones.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Asked<'a> {
     rotate_every: Option<SignedDuration>,
     rotate_now: Option<&'a str>,
     revoked: &'a [&'a str],
     unknown: &'a [&'a str],
+    own: BTreeMap<String, SigningKey>,
 }
+
+static OTHER_RSA: LazyLock<SigningKey> = LazyLock::new(|| keys::generate(RsaSha256).unwrap());
 
 /// How long answers about records are remembered.
 const TTL: SignedDuration = SignedDuration::from_hours(1);
@@ -51,6 +54,7 @@ fn step_asked(
     let shown = shown.iter().map(|selector| ((*selector).to_owned(), TTL));
     let wanted = Wanted {
         algorithms: &algorithms.iter().copied().collect(),
+        own: &asked.own,
         prefix,
         former: &BTreeSet::new(),
         shown: &shown.collect(),
@@ -168,6 +172,7 @@ fn an_algorithm_that_is_no_longer_wanted_stops_signing() {
 fn a_lost_secret_gets_selectors_that_no_former_key_had() {
     let wanted = Wanted {
         algorithms: &BTreeSet::from([RsaSha256]),
+        own: &BTreeMap::new(),
         prefix: "mail",
         former: &selectors(&["mail-r1", "mail-e7", "other-r9", "mail-rx", "mail-r"]),
         shown: &BTreeMap::new(),
@@ -296,7 +301,7 @@ fn keys_of_an_age_get_successors_that_sign_once_their_records_have_spread() {
     // That nobody knows for a while changes nothing.
     let asked_in_vain = Asked {
         unknown: &["mail-r2"],
-        ..asked
+        ..asked.clone()
     };
     let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(458), &asked_in_vain);
     assert_eq!(plan.unseen, BTreeSet::new());
@@ -379,7 +384,7 @@ fn a_successor_that_is_revoked_gets_another_one_and_the_old_key_signs_on() {
     let (_, data) = step_asked(&data, BOTH, "mail", &[], at(90), &asked);
     let asked = Asked {
         revoked: &["mail-r2"],
-        ..asked
+        ..asked.clone()
     };
     let (plan, data) = step_asked(&data, BOTH, "mail", &[], at(91), &asked);
     assert!(plan.make.contains_key("mail-r3"));
@@ -400,4 +405,51 @@ fn keys_that_matter_are_read_first_and_too_many_get_no_successors() {
     let (plan, _) = step_asked(&data, BOTH, "mail", &[], at(91), &asked);
     assert_eq!(plan.make, BTreeMap::new());
     assert_eq!(plan.active, selectors(&["mail-e1", "mail-r1"]));
+}
+
+#[test]
+fn a_key_of_the_owner_signs_at_once_when_nothing_else_does_and_is_never_rotated() {
+    let own = BTreeMap::from([("mine".to_owned(), RSA.clone())]);
+    let asked = Asked {
+        rotate_now: Some("now"),
+        rotate_every: Some(SignedDuration::from_hours(24)),
+        own,
+        ..Asked::default()
+    };
+    let (plan, data) = step_asked(&SecretData::new(), &[RsaSha256], "mail", &[], at(0), &asked);
+    assert!(plan.make.is_empty());
+    assert_eq!(plan.active, selectors(&["mine"]));
+    let stored = Keyring::read(&data);
+    assert_eq!(stored.keys["mine"].key, Ok(RSA.clone()));
+    // Nothing is written again.
+    let (plan, again) = step_asked(&data, &[RsaSha256], "mail", &[], at(9), &asked);
+    assert!(plan.import.is_empty() && plan.make.is_empty());
+    assert_eq!(again, data);
+}
+
+#[test]
+fn a_key_of_the_owner_takes_over_like_a_successor_and_gives_way_like_one() {
+    let (_, made) = step(&SecretData::new(), &[RsaSha256], "mail", &[], 0);
+    let asked = Asked {
+        own: BTreeMap::from([("mine".to_owned(), OTHER_RSA.clone())]),
+        ..Asked::default()
+    };
+    let (plan, data) = step_asked(&made, &[RsaSha256], "mail", &[], at(1), &asked);
+    assert_eq!(plan.active, selectors(&["mail-r1"]));
+    let (_, data) = step_asked(&data, &[RsaSha256], "mail", &["mine"], at(2), &asked);
+    let (plan, data) = step_asked(&data, &[RsaSha256], "mail", &["mine"], at(3), &asked);
+    assert_eq!(plan.active, selectors(&["mine"]));
+    assert_eq!(plan.retire, selectors(&["mail-r1"]));
+    // Another key under the same selector is in force at once.
+    let asked = Asked {
+        own: BTreeMap::from([("mine".to_owned(), RSA.clone())]),
+        ..Asked::default()
+    };
+    let (plan, data) = step_asked(&data, &[RsaSha256], "mail", &[], at(4), &asked);
+    assert_eq!(plan.active, selectors(&["mine"]));
+    assert_eq!(Keyring::read(&data).keys["mine"].key, Ok(RSA.clone()));
+    // Without it, the key from before is wanted again, and waits for its record.
+    let (plan, _) = step(&data, &[RsaSha256], "mail", &[], 5);
+    assert_eq!(plan.active, selectors(&["mine"]));
+    assert_eq!(plan.recall, selectors(&["mail-r1"]));
 }

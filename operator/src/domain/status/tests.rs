@@ -12,16 +12,17 @@ use crate::domain::{keyring, records};
 use crate::render::Violation;
 use crate::render::fixtures::{domain, namespaces, open, relay};
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_second(1_795_564_800).unwrap()
 }
 
-fn seen() -> Seen {
+pub(super) fn seen() -> Seen {
     Seen {
         relay: Some(Arc::new(relay(open()))),
         namespaces: namespaces().into(),
         rivals: Vec::new(),
         secret: None,
+        own: BTreeMap::new(),
         terminating: false,
         lacks_room: false,
         check: Check::default(),
@@ -30,7 +31,7 @@ fn seen() -> Seen {
 }
 
 /// A domain with one Ed25519 key that signs, `mail-e1`.
-fn applied() -> Applied {
+pub(super) fn applied() -> Applied {
     let plan = keyring::Plan {
         active: ["mail-e1".to_owned()].into(),
         ..keyring::Plan::default()
@@ -49,7 +50,7 @@ const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
     -----END PRIVATE KEY-----\n";
 
-fn judged() -> Judged {
+pub(super) fn judged() -> Judged {
     Judged {
         accepted: Ok(()),
         keys: Ok(keyring::Plan::default()),

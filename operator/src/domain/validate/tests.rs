@@ -28,6 +28,7 @@ fn seen(relay: Option<SmtpRelay>) -> Seen {
         namespaces: namespaces().into(),
         rivals: vec![Arc::new(shop())],
         secret: None,
+        own: BTreeMap::new(),
         terminating: false,
         lacks_room: false,
         check: Check::default(),
