@@ -58,4 +58,39 @@ mod tests {
         let strings: Vec<usize> = long.split('"').skip(1).step_by(2).map(str::len).collect();
         assert_eq!(strings, [255, 45]);
     }
+    #[test]
+    fn a_zone_file_parser_reads_back_what_was_written() {
+        use hickory_resolver::proto::rr::{Name, RData};
+        use hickory_resolver::proto::serialize::txt::Parser;
+
+        let long = format!("v=DKIM1; k=rsa; p={}", "A".repeat(700));
+        let texts = [
+            ("a.shop.example", long.as_str()),
+            ("b.shop.example", "v=spf1 include:%{d}.x \"q\" \\ ; -all"),
+        ];
+        let mut zone = String::from("$TTL 60\n");
+        for (name, text) in texts {
+            zone.push_str(&line(name, "TXT", text));
+            zone.push('\n');
+        }
+        zone.push_str(&line("c.shop.example", "MX", "10 mx.other.example"));
+        zone.push('\n');
+        let origin = Name::from_ascii("shop.example.").unwrap();
+        let (_, sets) = Parser::new(zone, None, Some(origin)).parse().unwrap();
+        let records = sets.values().flat_map(|set| set.records_without_rrsigs());
+        let read: Vec<(String, String)> = records
+            .map(|record| {
+                let data = match &record.data {
+                    RData::TXT(text) => {
+                        String::from_utf8_lossy(&text.txt_data.concat()).into_owned()
+                    }
+                    other => other.to_string(),
+                };
+                (record.name.to_string(), data)
+            })
+            .collect();
+        let text = |(name, text): (&str, &str)| (format!("{name}."), text.to_owned());
+        let mx = text(("c.shop.example", "10 mx.other.example."));
+        assert_eq!(read, [text(texts[0]), text(texts[1]), mx]);
+    }
 }

@@ -5,7 +5,7 @@ use crate::domain::keyring::{Plan, apply};
 use crate::render::fixtures;
 use relay_config::DkimAlgorithm;
 
-fn domain(keys: serde_json::Value) -> SendingDomain {
+fn domain(keys: &serde_json::Value) -> SendingDomain {
     let mut domain = fixtures::domain("shop", "web", 1, "shop.example");
     domain.spec.dkim = serde_json::from_value(json!({"keys": keys})).unwrap();
     domain
@@ -39,7 +39,7 @@ fn keys_are_read_from_the_entries_that_the_spec_names() {
         key(DkimAlgorithm::RsaSha256),
         key(DkimAlgorithm::Ed25519Sha256),
     );
-    let domain = domain(json!([
+    let domain = domain(&json!([
         {"selector": "one", "secretRef": {"name": "rsa"}},
         {"selector": "two", "secretRef": {"name": "ed", "key": "ed.pem"}},
     ]));
@@ -61,7 +61,7 @@ fn keys_are_read_from_the_entries_that_the_spec_names() {
 
 #[test]
 fn each_fault_names_field_secret_and_remedy() {
-    let one = domain(json!([{"selector": "one", "secretRef": {"name": "own"}}]));
+    let one = domain(&json!([{"selector": "one", "secretRef": {"name": "own"}}]));
     let of = |data: Option<SecretData>| {
         fault(&one, &BTreeMap::from([("own".to_owned(), data)]), &empty())
     };
@@ -91,7 +91,7 @@ fn each_fault_names_field_secret_and_remedy() {
 
 #[test]
 fn there_is_one_key_of_each_algorithm_and_a_selector_keeps_its_algorithm() {
-    let two = domain(json!([
+    let two = domain(&json!([
         {"selector": "one", "secretRef": {"name": "own", "key": "a"}},
         {"selector": "two", "secretRef": {"name": "own", "key": "b"}},
     ]));
@@ -109,7 +109,7 @@ fn there_is_one_key_of_each_algorithm_and_a_selector_keeps_its_algorithm() {
         "{message}"
     );
 
-    let one = domain(json!([{"selector": "one", "secretRef": {"name": "own", "key": "a"}}]));
+    let one = domain(&json!([{"selector": "one", "secretRef": {"name": "own", "key": "a"}}]));
     let made = BTreeMap::from([("one".to_owned(), key(DkimAlgorithm::RsaSha256))]);
     let stored = apply(
         &SecretData::new(),
