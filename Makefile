@@ -26,7 +26,7 @@ demo-down: ## Remove what `make demo` made
 
 .PHONY: test
 test: ## Unit, golden, process-level, client, mail server, fuzz and cluster tests
-	@tests/prerequisites bench build clients cluster fuzz mail peers
+	@tests/prerequisites bench build clients cluster fuzz mail peers receiver
 	tests/run all
 
 .PHONY: unit
@@ -84,6 +84,11 @@ cluster-up: ## Start the test cluster
 .PHONY: cluster-down
 cluster-down: ## Stop the test cluster
 	@tests/cluster/cluster down
+
+.PHONY: bench
+bench: ## The relay beside other mail servers and the limits of the machine; writes docs/performance.*
+	@tests/prerequisites build
+	tests/bench/run
 
 .PHONY: submission-bench
 submission-bench: ## Authenticated submission over TLS: rate, latency, memory

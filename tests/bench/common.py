@@ -27,30 +27,30 @@ def fail(message):
     sys.exit(f"{sys.argv[0]}: {message}")
 
 
-def wait_for_port(port, process):
+def wait_for_port(port, process, fail=fail, host="127.0.0.1"):
     end = time.monotonic() + START_LIMIT
     while time.monotonic() < end:
         if process.poll() is not None:
             fail(f"{process.args[0]} ended with {process.returncode}")
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.05)
     fail(f"nothing listens at port {port} within {START_LIMIT} s")
 
 
 class Sink:
-    """`smtp-sink`, which counts what it got."""
+    """`smtp-sink`, which counts what it got, or another program that shows its counter alike."""
 
-    def __init__(self):
+    def __init__(self, command=None, port=SINK, host="127.0.0.1"):
         self.messages = 0
         # smtp-sink refuses to stay root. -c shows running counters.
         unprivileged = ["-u", "nobody"] if os.geteuid() == 0 else []
         self.process = subprocess.Popen(
-            ["smtp-sink", *unprivileged, "-c", f"127.0.0.1:{SINK}", "1024"],
+            command or ["smtp-sink", *unprivileged, "-c", f"{host}:{port}", "1024"],
             stdout=subprocess.PIPE)
         threading.Thread(target=self.count, daemon=True).start()
-        wait_for_port(SINK, self.process)
+        wait_for_port(port, self.process, host=host)
 
     def count(self):
         rest = b""
@@ -59,7 +59,7 @@ class Sink:
             if found := re.findall(rb"mesg=(\d+)\r", rest):
                 self.messages = int(found[-1])
 
-    def wait_for(self, number):
+    def wait_for(self, number, fail=fail):
         end = time.monotonic() + DELIVERY_LIMIT
         while self.messages < number:
             if time.monotonic() > end:

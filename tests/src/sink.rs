@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub enum Manner {
     Takes,
     /// Refuses every recipient for now.
     Refuses,
+    /// Refuses for now the recipients whose local part begins with a number that this divides.
+    RefusesShare(NonZeroU64),
     /// Takes its time before each reply.
     Delays(Duration),
     /// Closes the connection where the content begins.
@@ -69,6 +72,15 @@ impl Sink {
     /// Behaves so from now on, on open connections, too.
     pub fn behave(&self, manner: Manner) {
         *lock(&self.books.manner) = manner;
+    }
+
+    /// How many copies there are of all messages.
+    pub fn count(&self) -> u64 {
+        lock(&self.books.copies)
+            .values()
+            .copied()
+            .map(u64::from)
+            .sum()
     }
 
     /// How many copies each recipient got, by the local part.
@@ -126,8 +138,12 @@ async fn serve(stream: TcpStream, books: &Books) -> io::Result<()> {
             "RCPT" => {
                 let address = command.split(['<', '>']).nth(1).unwrap_or_default();
                 let local = address.split('@').next().unwrap_or_default();
-                recipients.push(local.to_owned());
-                b"250 2.1.5 ok\r\n"
+                if matches!(manner, Manner::RefusesShare(share) if is_in_share(local, share)) {
+                    b"450 4.2.1 not now\r\n"
+                } else {
+                    recipients.push(local.to_owned());
+                    b"250 2.1.5 ok\r\n"
+                }
             }
             "DATA" => {
                 writing.write_all(b"354 go on\r\n").await?;
@@ -148,6 +164,12 @@ async fn serve(stream: TcpStream, books: &Books) -> io::Result<()> {
         };
         writing.write_all(reply).await?;
     }
+}
+
+fn is_in_share(local: &str, share: NonZeroU64) -> bool {
+    let digits = local.bytes().take_while(u8::is_ascii_digit).count();
+    let number: Result<u64, _> = local[..digits].parse();
+    number.is_ok_and(|number| number % share == 0)
 }
 
 /// Reads up to the dot that stands alone.

@@ -1,5 +1,5 @@
-//! An authenticated SMTP session under TLS, for clients in number. Written apart from the relay's own
-//! protocol code.
+//! An SMTP session for clients in number: authenticated under TLS, or in clear text for servers that want
+//! neither. Written apart from the relay's own protocol code.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,8 +20,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Where sessions lead, and who they are.
 #[derive(Clone)]
 pub struct Server {
-    /// The relay's port with TLS from the first octet.
+    /// The server's port.
     pub address: SocketAddr,
+    security: Option<Security>,
+}
+
+/// TLS from the first octet, and a login.
+#[derive(Clone)]
+struct Security {
     name: ServerName<'static>,
     connector: TlsConnector,
     auth: Arc<str>,
@@ -29,12 +35,11 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "Server({} at {})",
-            self.name.to_str(),
-            self.address
-        )
+        let name = match &self.security {
+            Some(security) => security.name.to_str(),
+            None => "clear text".into(),
+        };
+        write!(formatter, "Server({name} at {})", self.address)
     }
 }
 
@@ -68,6 +73,14 @@ impl SessionError {
 }
 
 impl Server {
+    /// A server that is spoken to in clear text and without a login.
+    pub fn clear(address: SocketAddr) -> Self {
+        Self {
+            address,
+            security: None,
+        }
+    }
+
     /// `authority`: the PEM text of who signed the relay's certificate. `auth`: the argument of AUTH, such
     /// as `PLAIN AHVzZXIAcGFzcw==`.
     pub fn new(
@@ -85,11 +98,14 @@ impl Server {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self {
-            address,
+        let security = Security {
             name: ServerName::try_from(name.to_owned()).context("the server's name")?,
             connector: TlsConnector::from(Arc::new(config)),
             auth: auth.into(),
+        };
+        Ok(Self {
+            address,
+            security: Some(security),
         })
     }
 }
@@ -114,8 +130,12 @@ impl Session {
     pub async fn open(server: &Server) -> Result<Self, SessionError> {
         let stream = TcpStream::connect(server.address).await?;
         stream.set_nodelay(true)?;
-        let connected = server.connector.connect(server.name.clone(), stream);
-        let stream: Box<dyn Stream> = Box::new(connected.await?);
+        let stream: Box<dyn Stream> = match &server.security {
+            Some(Security {
+                name, connector, ..
+            }) => Box::new(connector.connect(name.clone(), stream).await?),
+            None => Box::new(stream),
+        };
         let mut session = Self {
             stream: BufStream::with_capacity(1024, 16 * 1024, stream),
             line: Vec::new(),
@@ -123,10 +143,10 @@ impl Session {
         session.expect(b'2').await?;
         session.say(b"EHLO load.example\r\n").await?;
         session.expect(b'2').await?;
-        session
-            .say(format!("AUTH {}\r\n", server.auth).as_bytes())
-            .await?;
-        session.expect(b'2').await?;
+        if let Some(Security { auth, .. }) = &server.security {
+            session.say(format!("AUTH {auth}\r\n").as_bytes()).await?;
+            session.expect(b'2').await?;
+        }
         Ok(session)
     }
 
@@ -139,6 +159,25 @@ impl Session {
         for _ in 0..3 {
             self.expect(b'2').await?;
         }
+        Ok(start.elapsed())
+    }
+
+    /// Sends a message with each command in its own turn, as servers without PIPELINING and CHUNKING want
+    /// it. `content` has no line that begins with a dot. How long the reply to the final dot took.
+    pub async fn send_in_turns(
+        &mut self,
+        mail: &str,
+        recipient: &str,
+        content: &[u8],
+    ) -> Result<Duration, SessionError> {
+        for (command, class) in [(mail, b'2'), (recipient, b'2'), ("DATA\r\n", b'3')] {
+            self.say(command.as_bytes()).await?;
+            self.expect(class).await?;
+        }
+        self.stream.write_all(content).await?;
+        self.say(b".\r\n").await?;
+        let start = Instant::now();
+        self.expect(b'2').await?;
         Ok(start.elapsed())
     }
 

@@ -1,5 +1,7 @@
-//! Clients in number, for benchmarks: they authenticate under TLS, keep their sessions, and send one
-//! message after the other, each with its commands in one write. Idle sessions may stand beside them.
+//! Clients in number, for benchmarks: they keep their sessions and send one message after the other.
+//! With an authority they authenticate under TLS and send each message's commands in one write; without,
+//! they speak clear text, one command at a time, which every server understands. Idle sessions may stand
+//! beside them.
 //!
 //! The last line on standard output is JSON.
 
@@ -8,26 +10,26 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use mailrelay_tests::submission::{Server, Session};
+use mailrelay_tests::submission::{Server, Session, SessionError};
 
 /// Sends messages from many sessions and says how fast they were accepted.
 #[derive(Clone, Debug, Parser)]
 struct Arguments {
-    /// The relay's port with TLS from the first octet.
+    /// The server's port; with an authority it speaks TLS from the first octet.
     #[arg(long)]
     address: SocketAddr,
-    /// Name in the relay's certificate.
-    #[arg(long)]
+    /// Name in the server's certificate.
+    #[arg(long, default_value = "")]
     name: String,
-    /// PEM file of the authority that signed it.
+    /// PEM file of the authority that signed it. Clear text without a login if absent.
     #[arg(long)]
-    authority: PathBuf,
+    authority: Option<PathBuf>,
     /// The argument of AUTH, such as `PLAIN AHVzZXIAcGFzcw==`, from the environment.
-    #[arg(long, env = "LOAD_AUTH", hide_env_values = true)]
+    #[arg(long, env = "LOAD_AUTH", hide_env_values = true, default_value = "")]
     auth: String,
     /// Sessions that send.
     #[arg(long, default_value_t = 100)]
@@ -38,6 +40,9 @@ struct Arguments {
     /// Messages over all sessions.
     #[arg(long, default_value_t = 10_000)]
     messages: u64,
+    /// Seconds after which no further message is begun.
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Octets of a message.
     #[arg(long, default_value_t = 4096)]
     bytes: usize,
@@ -70,6 +75,9 @@ async fn main() -> anyhow::Result<()> {
     let content: Arc<[u8]> = content(&arguments).into();
     let left = Arc::new(AtomicU64::new(arguments.messages));
     let start = Instant::now();
+    let end = arguments
+        .seconds
+        .map(|seconds| start + Duration::from_secs(seconds));
     let tasks: Vec<_> = open
         .into_iter()
         .map(|mut session| {
@@ -82,8 +90,10 @@ async fn main() -> anyhow::Result<()> {
                         left.checked_sub(1)
                     })
                 {
-                    let commands = commands(&arguments, number, content.len());
-                    latencies.push(session.send(&commands, &content).await?);
+                    if end.is_some_and(|end| Instant::now() >= end) {
+                        break;
+                    }
+                    latencies.push(send(&mut session, &arguments, number, &content).await?);
                 }
                 anyhow::Ok(latencies)
             })
@@ -118,8 +128,11 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn server(arguments: &Arguments) -> anyhow::Result<Server> {
-    let authority = std::fs::read_to_string(&arguments.authority)
-        .with_context(|| arguments.authority.display().to_string())?;
+    let Some(authority) = &arguments.authority else {
+        return Ok(Server::clear(arguments.address));
+    };
+    let authority =
+        std::fs::read_to_string(authority).with_context(|| authority.display().to_string())?;
     Server::new(
         arguments.address,
         &arguments.name,
@@ -128,9 +141,14 @@ fn server(arguments: &Arguments) -> anyhow::Result<Server> {
     )
 }
 
-/// The commands before the content of a message, whose replies are not waited for (RFC 2920, and
-/// `BDAT` of RFC 3030).
-fn commands(arguments: &Arguments, number: u64, size: usize) -> String {
+/// Sends one message. Under TLS no reply is waited for before the content's (RFC 2920, and `BDAT` of RFC
+/// 3030).
+async fn send(
+    session: &mut Session,
+    arguments: &Arguments,
+    number: u64,
+    content: &[u8],
+) -> Result<Duration, SessionError> {
     let (sender, recipient) = (&arguments.sender, &arguments.recipient);
     let recipient = match (arguments.spread, recipient.split_once('@')) {
         (spread @ 1.., Some((local, domain))) => format!("{local}@d{}.{domain}", number % spread),
@@ -140,9 +158,15 @@ fn commands(arguments: &Arguments, number: u64, size: usize) -> String {
         Some(time) => format!(" HOLDUNTIL={time}"),
         None => String::new(),
     };
-    format!(
-        "MAIL FROM:<{sender}> SIZE={size}{hold}\r\nRCPT TO:<{recipient}>\r\nBDAT {size} LAST\r\n"
-    )
+    let recipient = format!("RCPT TO:<{recipient}>\r\n");
+    if arguments.authority.is_none() {
+        let mail = format!("MAIL FROM:<{sender}>{hold}\r\n");
+        return session.send_in_turns(&mail, &recipient, content).await;
+    }
+    let size = content.len();
+    let commands =
+        format!("MAIL FROM:<{sender}> SIZE={size}{hold}\r\n{recipient}BDAT {size} LAST\r\n");
+    session.send(&commands, content).await
 }
 
 fn content(arguments: &Arguments) -> Vec<u8> {
