@@ -28,6 +28,8 @@ mod handover;
 mod http;
 #[path = "process/kills.rs"]
 mod kills;
+#[path = "process/memory.rs"]
+mod memory;
 #[path = "process/messages.rs"]
 mod messages;
 #[cfg(feature = "peers")]
