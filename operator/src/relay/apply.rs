@@ -157,12 +157,18 @@ async fn apply_workload(
             ready: shard.is_ready(),
         })
         .collect();
-    let now_due = rollout::plan(&wanted);
+    let others_leave = found
+        .shards
+        .iter()
+        .any(|shard| shard.exists() && !found.stays(shard.index));
+    let now_due = rollout::plan(&wanted, others_leave);
     let hash = rendered.hash.to_string();
     if found.scale.discards {
-        discard::tell(context, found, "Scale").await;
+        if found.shards.iter().any(Shard::is_to_be_removed) {
+            discard::tell(context, found, "Scale").await;
+        }
         for shard in &found.shards {
-            applied.changed |= shard.exists();
+            applied.changed |= shard.is_to_be_removed();
             remove_shard(context, shard).await?;
         }
         return Ok(());
@@ -178,7 +184,7 @@ async fn apply_workload(
                 .push((shard.index, found.moves.explain(shard.index, why)));
             refresh_files(context, shard, &hash).await?;
         } else {
-            applied.changed = true;
+            applied.changed |= shard.is_to_be_removed();
         }
     }
     Ok(())

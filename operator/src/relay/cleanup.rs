@@ -84,10 +84,26 @@ async fn round(
         discard::tell(context, found, DELETE).await;
     }
     let mut round = Round::default();
-    for shard in &found.shards {
-        let step = drain::step(shard, spec.storage(), now);
-        match ending::of(spec, shard, step, waited) {
-            Ending::Remove => apply::remove_shard(context, shard).await?,
+    let endings: Vec<Ending> = found
+        .shards
+        .iter()
+        .map(|shard| {
+            let step = drain::step(shard, spec.storage(), now);
+            ending::of(spec, shard, step, waited)
+        })
+        .collect();
+    // As long as one of them has mail, another one may have to be asked whose some of it is.
+    let all_end = endings
+        .iter()
+        .all(|ending| matches!(ending, Ending::Remove | Ending::Keep(_)));
+    for (shard, ending) in found.shards.iter().zip(endings) {
+        match ending {
+            Ending::Remove if !all_end => {}
+            Ending::Remove => {
+                if !apply::remove_shard(context, shard).await? {
+                    round.wait(shard.index, "its claim got a volume just now");
+                }
+            }
             Ending::Leave => {
                 apply::leave_as_is(context, shard, spec.storage()).await?;
                 round.wait(shard.index, "it leaves the Service");

@@ -176,19 +176,25 @@ fn shards(relay: &SmtpRelay, context: &Context, key: &Key) -> Vec<Shard> {
         .collect();
     let of_relay = Index::Relay(key.0.clone(), key.1.clone());
     for deployment in stores.deployments.sharing(&of_relay) {
-        if let Some(shard) = slot(&mut shards, deployment.as_ref()) {
+        if let Some(shard) = slot(&mut shards, deployment.as_ref(), |index| {
+            names::shard(&key.1, index)
+        }) {
             shard.deployment = Some(deployment);
         }
     }
     for claim in stores.claims.sharing(&of_relay) {
-        if let Some(shard) = slot(&mut shards, claim.as_ref()) {
+        if let Some(shard) = slot(&mut shards, claim.as_ref(), |index| {
+            names::claim(&key.1, index)
+        }) {
             shard.claim = Some(claim);
         }
     }
     let mut pods = stores.pods.sharing(&of_relay);
     pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     for pod in pods {
-        let Some(shard) = slot(&mut shards, pod.as_ref()) else {
+        // Names of pods are made up by their Deployment.
+        let own = |_| pod.name_any();
+        let Some(shard) = slot(&mut shards, pod.as_ref(), own) else {
             continue;
         };
         let created = |pod: &Pod| pod.metadata.creation_timestamp.clone();
@@ -203,12 +209,17 @@ fn shards(relay: &SmtpRelay, context: &Context, key: &Key) -> Vec<Shard> {
     shards.into_values().collect()
 }
 
-/// The place of an object by its label; `None` when it has no usable one.
+/// The place of an object by its label; `None` when it has no usable one, or another name than the object of
+/// that place: a copy that somebody made, labels included (case O5).
 fn slot<'a, K: Resource>(
     shards: &'a mut BTreeMap<i32, Shard>,
     object: &K,
+    name: impl Fn(i32) -> String,
 ) -> Option<&'a mut Shard> {
     let index: i32 = object.labels().get(SHARD_LABEL)?.parse().ok()?;
+    if index < 0 || object.name_any() != name(index) {
+        return None;
+    }
     Some(shards.entry(index).or_insert_with(|| Shard::absent(index)))
 }
 
@@ -247,14 +258,29 @@ impl Shard {
         self.deployment.is_some() || self.claim.is_some() || self.pod.is_some()
     }
 
+    /// Whether anything of it is there that is not on its way out already.
+    pub(super) fn is_to_be_removed(&self) -> bool {
+        fn stays<K: Resource>(object: &Arc<K>) -> bool {
+            object.meta().deletion_timestamp.is_none()
+        }
+        self.deployment.as_ref().is_some_and(stays) || self.claim.as_ref().is_some_and(stays)
+    }
+
     /// Messages that wait there; `None` when nobody knows.
     pub(super) fn messages(&self) -> Option<u64> {
         match &self.report {
             Some(Ok(report)) => Some(report.queue.messages),
             Some(Err(_)) => None,
+            None if self.never_ran() => Some(0),
             None if self.pod.is_some() || self.may_hold_mail() => None,
             None => Some(0),
         }
+    }
+
+    /// Whether no process of it can have taken mail: there is no volume, and its pod, if any, has no node.
+    pub(super) fn never_ran(&self) -> bool {
+        let node = |pod: &Arc<Pod>| pod.spec.as_ref()?.node_name.clone();
+        !self.has_volume() && self.report.is_none() && self.pod.as_ref().and_then(node).is_none()
     }
 
     /// Whether its claim has a volume and was not found to be empty before its pod went.
@@ -309,7 +335,18 @@ async fn ask(
         .collect()
         .await;
     for (place, report) in reports {
-        shards[place].report = Some(report);
+        let shard = &mut shards[place];
+        shard.report = Some(report.and_then(|report| of_shard(shard.index, report)));
+    }
+}
+
+/// What a shard said of itself; an error when another one answered at its address.
+fn of_shard(index: i32, report: RelayStatus) -> Result<RelayStatus, String> {
+    match report.shard {
+        Some(other) if i32::try_from(other) != Ok(index) => {
+            Err(format!("shard {other} answers at its address"))
+        }
+        _ => Ok(report),
     }
 }
 

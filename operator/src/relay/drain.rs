@@ -44,7 +44,7 @@ pub(super) fn step(shard: &Shard, storage: Storage, now: Timestamp) -> Step {
         .claim
         .as_ref()
         .is_some_and(|claim| claim.annotations().contains_key(DRAINED_ANNOTATION));
-    if drained || !(shard.has_volume() || shard.pod.is_some()) {
+    if drained || shard.never_ran() {
         return Step::Remove;
     }
     let Some(pod) = &shard.pod else {
@@ -122,6 +122,7 @@ mod tests {
     fn report(messages: u64) -> Result<RelayStatus, String> {
         Ok(RelayStatus {
             version: "1".into(),
+            shard: None,
             config_hash: String::new(),
             config_error: None,
             accepting: true,
@@ -197,6 +198,16 @@ mod tests {
         assert_eq!(persistent(&interrupted), Step::Remove);
         let orphan = shard(None, claim(false), None, None);
         assert_eq!(persistent(&orphan), Step::Revive);
+        // Its pod waits for a node, and so does its volume.
+        let unscheduled = Shard {
+            claim: Some(Arc::new(PersistentVolumeClaim::default())),
+            ..shard(deployment(), None, pod("true", 0), None)
+        };
+        assert_eq!(persistent(&unscheduled), Step::Remove);
+        let mut on_a_node = unscheduled.clone();
+        let scheduled = Arc::make_mut(on_a_node.pod.as_mut().unwrap());
+        scheduled.spec.get_or_insert_default().node_name = Some("node-1".into());
+        assert_eq!(persistent(&on_a_node), Step::Leave);
         let never_ran = shard(deployment(), None, None, None);
         assert_eq!(persistent(&never_ran), Step::Remove);
     }

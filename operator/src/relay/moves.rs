@@ -2,10 +2,12 @@
 //!
 //! A claim keeps its class for life, so a shard moves by going and coming back: it leaves the Service,
 //! hands its mail to the others and goes with its claim, as at a scale-down, and is made anew with a claim of
-//! the new class. One shard at a time, and only while all others are ready; a relay of one shard gets a
-//! second one for the time. A shard that is no longer wanted stays as long as none of the wanted ones is ready,
-//! so that somebody serves the clients and takes its mail. Whatever is interrupted is decided anew from what is there: a shard that is on its
-//! way out goes on going, unless the spec asks for its class again.
+//! the new class. One shard at a time, and only while all others are ready. The relay gets one more shard for
+//! the time: it shows that the new class works before a shard that works goes, and a relay of one shard goes
+//! on. A claim of another class that never got a volume holds nothing and is made anew at once. A shard that
+//! is no longer wanted stays as long as none of the wanted ones is ready, so that somebody serves the clients
+//! and takes its mail. Whatever is interrupted is decided anew from what is there: a shard that is on its way
+//! out goes on going, unless the spec asks for its class again.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +16,22 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use super::dereference::Shard;
 use super::scale::is_accepting;
 
+/// How a shard's claim is against the class that the spec asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// It has that class, or there is none yet.
+    Fits,
+    /// It has another one.
+    Differs,
+    /// It has another one, and nothing ever lay there.
+    Unused,
+}
+
 /// What is known of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     index: i32,
-    /// Its claim has another class than the spec asks for.
-    differs: bool,
+    claim: Claim,
     /// It is out of the Service, or about to be.
     going: bool,
     ready: bool,
@@ -56,10 +68,11 @@ impl Moves {
 pub(super) fn decide(replicas: i32, class: Option<&str>, shards: &[Shard]) -> Moves {
     let states = shards.iter().map(|shard| State {
         index: shard.index,
-        differs: shard
-            .claim
-            .as_ref()
-            .is_some_and(|claim| differs(claim, class)),
+        claim: match &shard.claim {
+            Some(claim) if differs(claim, class) && shard.never_ran() => Claim::Unused,
+            Some(claim) if differs(claim, class) => Claim::Differs,
+            _ => Claim::Fits,
+        },
         going: shard.exists() && !is_accepting(shard),
         ready: shard.is_ready(),
     });
@@ -91,10 +104,11 @@ fn without_care(replicas: i32, states: &[State]) -> Moves {
     let wanted: BTreeSet<i32> = (0..replicas).collect();
     let mut movers = states
         .iter()
-        .filter(|state| state.differs && wanted.contains(&state.index));
+        .filter(|state| state.claim != Claim::Fits && wanted.contains(&state.index));
     let Some(mover) = movers
         .clone()
-        .find(|state| state.going)
+        .find(|state| state.claim == Claim::Unused)
+        .or_else(|| movers.clone().find(|state| state.going))
         .or_else(|| movers.next())
     else {
         return Moves {
@@ -104,14 +118,12 @@ fn without_care(replicas: i32, states: &[State]) -> Moves {
     };
     let mut others = wanted;
     others.remove(&mover.index);
-    if others.is_empty() {
-        others.insert(replicas);
-    }
+    others.insert(replicas);
     let is_ready = |index: &i32| {
         let state = states.iter().find(|state| state.index == *index);
         state.is_some_and(|state| state.ready)
     };
-    if mover.going || others.iter().all(is_ready) {
+    if mover.going || mover.claim == Claim::Unused || others.iter().all(is_ready) {
         return Moves {
             staying: others,
             moving: Some(mover.index),
@@ -135,7 +147,11 @@ mod tests {
             .filter(|(_, flags)| !flags.is_empty())
             .map(|(index, flags)| State {
                 index,
-                differs: flags.contains("old"),
+                claim: match flags {
+                    flags if flags.contains("unused") => Claim::Unused,
+                    flags if flags.contains("old") => Claim::Differs,
+                    _ => Claim::Fits,
+                },
                 going: flags.contains("going"),
                 ready: flags.contains("ready"),
             })
@@ -147,26 +163,43 @@ mod tests {
 
     #[test]
     fn one_shard_moves_at_a_time_while_the_others_are_ready() {
-        let rows: [Row<'_>; 15] = [
+        let rows: [Row<'_>; 16] = [
             (2, &["new ready", "new ready"], &[0, 1], None),
-            (2, &["old ready", "old ready"], &[1], Some(0)),
-            (2, &["old going", "old ready"], &[1], Some(0)),
+            // One more comes first.
+            (2, &["old ready", "old ready"], &[0, 1, 2], None),
+            (2, &["old ready", "old ready", "new"], &[0, 1, 2], None),
+            (
+                2,
+                &["old ready", "old ready", "new ready"],
+                &[1, 2],
+                Some(0),
+            ),
+            (
+                2,
+                &["old going", "old ready", "new ready"],
+                &[1, 2],
+                Some(0),
+            ),
             // It is gone, and is made anew before the next one goes.
-            (2, &["", "old ready"], &[0, 1], None),
-            (2, &["new", "old ready"], &[0, 1], None),
-            (2, &["new ready", "old ready"], &[0], Some(1)),
+            (2, &["", "old ready", "new ready"], &[0, 1, 2], None),
+            (
+                2,
+                &["new ready", "old ready", "new ready"],
+                &[0, 2],
+                Some(1),
+            ),
             // Who has begun goes on, whatever becomes of the others.
-            (3, &["old ready", "old going", "old"], &[0, 2], Some(1)),
-            (3, &["old ready", "old ready", "old"], &[0, 1, 2], None),
-            // A relay of one shard gets a second one first.
+            (2, &["old ready", "old going", "new"], &[0, 2], Some(1)),
+            // A relay of one shard.
             (1, &["old ready"], &[0, 1], None),
             (1, &["old ready", "new ready"], &[1], Some(0)),
-            // The second one goes when the first one is back.
             (1, &["", "new ready"], &[0, 1], None),
             (1, &["new", "new ready"], &[0, 1], None),
             (1, &["new ready", "new ready"], &[0], None),
             // Nobody comes back from a way out for that.
             (1, &["new", "new ready going"], &[0], None),
+            // A class that does not exist, corrected: what never ran is made anew at once.
+            (2, &["old unused", "new ready"], &[1, 2], Some(0)),
             (0, &["old going"], &[], None),
         ];
         for (replicas, shards, staying, moving) in rows {

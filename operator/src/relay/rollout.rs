@@ -15,14 +15,16 @@ pub(super) struct State {
 
 /// Shards to apply. A missing one is made at once, since nothing waits there; one that is not ready
 /// is changed at once, since it serves nobody and the change may be its cure; a ready one is changed
-/// only while all others are ready, and then alone.
-pub(super) fn plan(states: &[State]) -> Vec<i32> {
+/// only while all others are ready, and then alone. `others_leave`: other shards are on their way out of the
+/// Service, so that the only one that stays serves everybody.
+pub(super) fn plan(states: &[State], others_leave: bool) -> Vec<i32> {
     let mut plan: Vec<i32> = states
         .iter()
         .filter(|state| !state.exists || (state.differs && !state.ready))
         .map(|state| state.index)
         .collect();
-    if plan.is_empty() && states.iter().all(|state| state.ready) {
+    let alone = others_leave && states.len() == 1;
+    if plan.is_empty() && !alone && states.iter().all(|state| state.ready) {
         plan.extend(
             states
                 .iter()
@@ -62,7 +64,11 @@ mod tests {
             (&["ready", "ready"], &[]),
         ];
         for (shards, expected) in rows {
-            assert_eq!(plan(&states(shards)), expected, "{shards:?}");
+            assert_eq!(plan(&states(shards), false), expected, "{shards:?}");
         }
+        // The last one in the Service is not taken out of it.
+        assert!(plan(&states(&["ready old"]), true).is_empty());
+        assert_eq!(plan(&states(&["starting old"]), true), [0]);
+        assert_eq!(plan(&states(&["ready old", "ready"]), true), [0]);
     }
 }

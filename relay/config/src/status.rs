@@ -13,6 +13,10 @@ pub struct RelayStatus {
     /// Why the newest files on disk are not in force; absent when they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_error: Option<String>,
+    /// Number of the shard that answers; absent when it is older than this field. An address in a cache may
+    /// be that of another shard by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u32>,
     /// Whether new messages are accepted.
     pub accepting: bool,
     /// The queue.

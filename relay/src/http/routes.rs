@@ -83,6 +83,7 @@ async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_hash: context.snapshot.load().hash.to_string(),
         config_error: context.config.lock().error().map(str::to_owned),
+        shard: Some(context.shard),
         accepting: context.unready().is_none(),
         queue: QueueStatus {
             messages,

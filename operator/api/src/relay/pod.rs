@@ -34,8 +34,8 @@ pub struct Queue {
     pub size: Option<Quantity>,
 
     /// Storage class of the claims. Default: the cluster's default class. Another class moves one shard
-    /// after the other: it hands its mail to the others, and is made anew with a claim of that class; a relay
-    /// of one shard gets a second one for the time. Without a name here claims keep what they have.
+    /// after the other: it hands its mail to the others, and is made anew with a claim of that class; the relay
+    /// gets one more shard for the time. Without a name here claims keep what they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,

@@ -34,7 +34,10 @@ pub(super) async fn keep(
     if let Some(claim) = &objects.claim {
         applied.changed |= keep_claim(context, shard, claim, &mut applied.refused_claims).await?;
     }
-    if due {
+    // The pod of a claim that somebody deleted keeps it: without the pod, the mail would go, too.
+    let claim = shard.claim.as_ref();
+    let claim_goes = claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
+    if due && !(claim_goes && shard.may_hold_mail()) {
         let live = shard.deployment.as_deref();
         match apply(context, &objects.deployment, live).await {
             Ok(outcome) => applied.changed |= changed(outcome),
@@ -105,14 +108,11 @@ pub(super) async fn let_go(
             Ok(Some("it leaves the Service".to_owned()))
         }
         drain::Step::Wait(why) => {
-            // An older form may not understand the configuration of today, should it have to start again.
-            // What lies on the pod's own disk would not survive the change.
-            if let (Some(live), Some(_)) = (&shard.deployment, &objects.claim) {
-                apply(context, &objects.deployment, Some(live.as_ref())).await?;
-            }
+            renew(context, shard, objects).await?;
             Ok(Some(why))
         }
         drain::Step::Remove if !drain::knows(shard, !found.moves.staying.is_empty()) => {
+            renew(context, shard, objects).await?;
             Ok(Some("it does not know yet that it is to go".to_owned()))
         }
         drain::Step::Revive => {
@@ -128,10 +128,21 @@ pub(super) async fn let_go(
                 shard = shard.index,
                 "a drained shard is removed"
             );
-            remove_shard(context, shard).await?;
-            Ok(None)
+            if remove_shard(context, shard).await? {
+                return Ok(None);
+            }
+            Ok(Some("its claim got a volume just now".to_owned()))
         }
     }
+}
+
+/// Gives a shard that goes its newest form: an older one may not understand the configuration of today,
+/// should it have to start again. What lies on the pod's own disk would not survive the change.
+async fn renew(context: &Context, shard: &Shard, objects: &ShardObjects) -> Result<(), RelayError> {
+    if let (Some(live), Some(_)) = (&shard.deployment, &objects.claim) {
+        apply(context, &objects.deployment, Some(live.as_ref())).await?;
+    }
+    Ok(())
 }
 
 /// Takes a shard's pod out of the Service, and starts it anew outside where its queue survives that.
@@ -199,27 +210,46 @@ pub(in crate::relay) async fn leave_as_is(
     }
 }
 
-/// Removes a shard in which nothing waits.
+/// Removes a shard in which nothing waits; whether it did. What is on its way out already is left alone.
 pub(in crate::relay) async fn remove_shard(
     context: &Context,
     shard: &Shard,
-) -> Result<(), RelayError> {
-    if let Some(claim) = &shard.claim {
+) -> Result<bool, RelayError> {
+    let claim = shard.claim.as_ref();
+    let claim = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none());
+    if let Some(claim) = claim {
+        // That there is no volume may be old news, and mail lie there by now.
+        if !shard.has_volume() && has_volume_by_now(context, claim).await? {
+            return Ok(false);
+        }
         annotate_claim(context, claim, &json!("true")).await?;
     }
-    if let Some(deployment) = &shard.deployment {
+    if let Some(deployment) = &shard.deployment
+        && deployment.metadata.deletion_timestamp.is_none()
+    {
         context
             .applier
             .delete(&context.client, deployment.as_ref())
             .await?;
     }
-    if let Some(claim) = &shard.claim {
+    if let Some(claim) = claim {
         context
             .applier
             .delete(&context.client, claim.as_ref())
             .await?;
     }
-    Ok(())
+    Ok(true)
+}
+
+async fn has_volume_by_now(
+    context: &Context,
+    claim: &PersistentVolumeClaim,
+) -> Result<bool, RelayError> {
+    let namespace = claim.namespace().unwrap_or_default();
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    let live = api.get_opt(&claim.name_any()).await?;
+    let spec = live.and_then(|live| live.spec);
+    Ok(spec.is_some_and(|spec| spec.volume_name.is_some()))
 }
 
 /// Stops a shard and leaves its claim, with what it holds.

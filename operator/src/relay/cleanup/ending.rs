@@ -36,7 +36,7 @@ pub(super) fn drain_timeout(spec: &SmtpRelaySpec) -> i64 {
 /// `step`: how the shard would go if it had all the time. `waited`: seconds since the deletion.
 pub(super) fn of(spec: &SmtpRelaySpec, shard: &Shard, step: Step, waited: i64) -> Ending {
     match spec.deletion_policy.unwrap_or_default() {
-        DeletionPolicy::Retain if shard.may_hold_mail() => {
+        DeletionPolicy::Retain if shard.may_hold_mail() || shard.messages() != Some(0) => {
             Ending::Keep("spec.deletionPolicy is Retain".to_owned())
         }
         DeletionPolicy::Retain | DeletionPolicy::Discard => Ending::Remove,

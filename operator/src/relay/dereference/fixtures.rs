@@ -8,6 +8,7 @@ pub(in crate::relay) fn report(messages: u64) -> RelayStatus {
         version: "1".into(),
         config_hash: String::new(),
         config_error: None,
+        shard: None,
         accepting: true,
         hand_over: None,
         blocked_since: None,
