@@ -38,7 +38,7 @@ pub struct Context {
     /// Writer of Events.
     pub recorder: Recorder,
     /// Writer of objects.
-    pub applier: Applier,
+    pub applier: Arc<Applier>,
     /// Failures in a row.
     pub backoff: Backoff,
     /// Looks up the records of sending domains.

@@ -35,7 +35,7 @@ use crate::holder;
 use crate::kubernetes::apply::ApplyError;
 use crate::kubernetes::controller::{Action, Failure};
 use crate::kubernetes::events::{self, RECONCILE};
-use crate::kubernetes::finalizer;
+use crate::kubernetes::{finalizer, queue};
 use crate::render::Violation;
 
 /// How long until a relay in order is looked at again: for queue depths and certificates.
@@ -113,6 +113,11 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
         Err(error) => return Err(error),
     };
     Ok(Action::requeue(verdict.look_again(now)))
+}
+
+/// Forgets a relay that is gone, however it went: somebody may have taken its finalizer away.
+pub fn gone(key: &queue::Key, context: &Context) {
+    cleanup::forget(context, &(key.namespace.clone(), key.name.clone()));
 }
 
 /// Names of the Secrets of its namespace that the relay's spec names, each once.

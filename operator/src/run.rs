@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::RunArguments;
 use crate::context::{Asking, Context, Settings};
 use crate::http::{self, Health};
+use crate::kubernetes::apply::Applier;
 use crate::kubernetes::controller::{self, Controller};
 use crate::leader::{Candidate, LEASE};
 use crate::telemetry::Telemetry;
@@ -132,7 +133,8 @@ async fn work(
     let asking = Asking::default();
     let mut watches = JoinSet::new();
     let scope = watches::scope(&arguments.namespaces);
-    let stores = watches::start(&mut watches, &client, &scope, &asking);
+    let applier = Arc::new(Applier::default());
+    let stores = watches::start(&mut watches, &client, &scope, &asking, &applier);
     tokio::select! {
         filled = watches::filled(&stores) => filled?,
         () = stop.cancelled() => return Ok(()),
@@ -148,7 +150,7 @@ async fn work(
         client,
         stores,
         triggers: asking,
-        applier: crate::kubernetes::apply::Applier::default(),
+        applier,
         backoff: crate::kubernetes::backoff::Backoff::default(),
         dns: crate::domain::dns::Dns::new(&arguments.dns_servers)?,
         programmed: crate::render::Programmed::default(),
@@ -176,7 +178,7 @@ async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
         },
         stop.clone(),
         crate::relay::reconcile,
-        |_, _| {},
+        crate::relay::gone,
     );
     let domains = controller::run(
         Arc::clone(context),

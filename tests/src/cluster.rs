@@ -1,6 +1,7 @@
 //! The cluster: the one that `KUBECONFIG` names, else the project's own (`tests/cluster`), started
 //! when it does not run; and the operator in it, installed by its chart.
 
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +54,12 @@ impl std::fmt::Debug for Cluster {
             .field("kubeconfig", &self.kubeconfig)
             .finish_non_exhaustive()
     }
+}
+
+/// Says that a test is not run, and why: on standard error itself, since nobody sees what a test that passes
+/// prints.
+pub fn not_run(why: &str) {
+    let _ = writeln!(std::io::stderr(), "not run: {why}");
 }
 
 impl Cluster {
@@ -253,20 +260,24 @@ impl Cluster {
         &self.kubeconfig
     }
 
-    /// Ends a component of the own cluster, such as `kube-apiserver`; its data stays.
-    pub async fn stop_component(&self, name: &str) -> anyhow::Result<()> {
-        tool().args(["stop", name]).succeed().await?;
-        Ok(())
-    }
-
-    /// Starts it again and waits until it serves.
-    pub async fn start_component(&self, name: &str) -> anyhow::Result<()> {
+    /// Does `work` while a component of the own cluster, such as `kube-apiserver`, is ended; its data stays. It is
+    /// started again, and serves, whatever comes of `work`.
+    pub async fn without<T>(
+        &self,
+        component: &str,
+        work: impl AsyncFnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let stopped = tool().args(["stop", component]).succeed().await;
+        let done = match stopped {
+            Ok(_) => work().await,
+            Err(error) => Err(error),
+        };
         tool()
-            .args(["start", name])
+            .args(["start", component])
             .limit(INSTALL_LIMIT)
             .succeed()
             .await?;
-        Ok(())
+        done
     }
 
     /// What the operator in `namespace` has asked of the API server; empty on a cluster that is not ours.

@@ -106,7 +106,7 @@ impl<K> Owned for K where
 /// Applies objects, and remembers at which resource version each was last in order.
 #[derive(Default)]
 pub struct Applier {
-    /// By kind, namespace and name. One entry per owned object.
+    /// By kind, namespace and name. One entry per object that was written; see [`Self::forget`].
     seen: Mutex<HashMap<Key, Seen>>,
 }
 
@@ -234,13 +234,20 @@ impl Applier {
         Ok((same_version || same_spec) && same_content(&live_value, desired))
     }
 
+    /// An object is gone: deleted by us, by somebody else, or with its owner.
+    pub fn forget<K: Owned>(&self, namespace: &str, name: &str) {
+        let kind = K::kind(&()).into_owned();
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        self.seen.lock().remove(&key);
+    }
+
     /// Deletes an object by name; one that is gone already is no error. The preconditions see to it
     /// that only the object that was looked at goes.
     pub async fn delete<K: Owned>(&self, client: &Client, live: &K) -> Result<(), ApplyError> {
         let kind = K::kind(&()).into_owned();
         let name = live.name_any();
         let namespace = live.namespace().unwrap_or_default();
-        self.seen.lock().remove(&key(live));
+        self.forget::<K>(&namespace, &name);
         let parameters =
             kube::api::DeleteParams::background().preconditions(kube::api::Preconditions {
                 uid: live.uid(),

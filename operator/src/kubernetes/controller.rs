@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Owned;
@@ -94,7 +94,7 @@ pub async fn run<K, E, F>(
         concurrency,
     } = controller;
     let mut running = JoinSet::new();
-    let mut taken: std::collections::HashMap<tokio::task::Id, (Key, Instant)> =
+    let mut taken: std::collections::HashMap<task::Id, (Key, Instant)> =
         std::collections::HashMap::new();
     loop {
         while running.len() < concurrency
@@ -114,21 +114,35 @@ pub async fn run<K, E, F>(
         if running.is_empty() && stop.is_cancelled() {
             return;
         }
-        tokio::select! {
-            Some(ended) = running.join_next_with_id() => {
-                let (id, wait) = match ended {
-                    Ok((id, action)) => (id, action.0.map(later)),
-                    // It panicked, of which the runtime has told; the object is not forgotten for it.
-                    Err(error) => (error.id(), Some(LONGEST_RECONCILE)),
-                };
-                if let Some((key, began)) = taken.remove(&id) {
-                    triggers.done(&key, began, wait);
-                    context.metrics.waiting(&K::kind(&()), triggers.waiting());
-                }
-            }
-            () = triggers.changed(), if !stop.is_cancelled() => {}
-            () = stop.cancelled(), if !stop.is_cancelled() => {}
+        let Some(ended) = wait(&mut running, concurrency, &triggers, &stop).await else {
+            continue;
+        };
+        let (id, wait) = match ended {
+            Ok((id, action)) => (id, action.0.map(later)),
+            // It panicked, of which the runtime has told; the object is not forgotten for it.
+            Err(error) => (error.id(), Some(LONGEST_RECONCILE)),
+        };
+        if let Some((key, began)) = taken.remove(&id) {
+            triggers.done(&key, began, wait);
+            context.metrics.waiting(&K::kind(&()), triggers.waiting());
         }
+    }
+}
+
+/// Waits for the next thing to do; a reconcile that has ended, if that is it.
+///
+/// Without room nothing is taken, and what is due stays due: only the end of a reconcile counts then.
+async fn wait<K: Owned>(
+    running: &mut JoinSet<Action>,
+    concurrency: usize,
+    triggers: &Triggers<K>,
+    stop: &CancellationToken,
+) -> Option<Result<(task::Id, Action), JoinError>> {
+    let takes = !stop.is_cancelled() && running.len() < concurrency;
+    tokio::select! {
+        Some(ended) = running.join_next_with_id() => Some(ended),
+        () = triggers.changed(), if takes => None,
+        () = stop.cancelled(), if !stop.is_cancelled() => None,
     }
 }
 
@@ -195,3 +209,6 @@ fn failing<K: Owned>(key: &Key) -> backoff::Key {
 fn key<K: Owned>(object: &K) -> backoff::Key {
     failing::<K>(&super::store::key(object))
 }
+
+#[cfg(test)]
+mod tests;

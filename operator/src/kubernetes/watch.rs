@@ -64,6 +64,15 @@ pub trait Cached: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'st
 
 impl<K> Cached for K where K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static {}
 
+/// What a watch tells of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is new or was changed.
+    Changed,
+    /// It is gone; this was its last form.
+    Gone,
+}
+
 /// What is watched of a kind and how it is kept.
 pub struct Plan<K> {
     /// One API per watch, and the namespace that it is of.
@@ -81,7 +90,7 @@ pub struct Plan<K> {
 pub fn objects<K>(
     tasks: &mut JoinSet<()>,
     plan: Plan<K>,
-    tell: impl Fn(&K) + Send + 'static,
+    tell: impl Fn(&K, Told) + Send + 'static,
 ) -> Store<K>
 where
     K: Cached + DeserializeOwned,
@@ -125,7 +134,7 @@ fn spawn<K: Cached>(
     tasks: &mut JoinSet<()>,
     sources: Vec<(Option<String>, Events<K>)>,
     indices: Indices<K>,
-    tell: impl Fn(&K) + Send + 'static,
+    tell: impl Fn(&K, Told) + Send + 'static,
 ) -> Store<K> {
     let store = Store::new(indices);
     let (namespaces, streams): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
@@ -179,7 +188,7 @@ impl<K: Cached> Merger<K> {
         }
     }
 
-    fn handle(&mut self, source: usize, event: Event<K>, tell: &impl Fn(&K)) {
+    fn handle(&mut self, source: usize, event: Event<K>, tell: &impl Fn(&K, Told)) {
         let Some(state) = self.sources.get_mut(source) else {
             return;
         };
@@ -197,7 +206,7 @@ impl<K: Cached> Merger<K> {
         }
     }
 
-    fn put(&self, object: K, tell: &impl Fn(&K)) {
+    fn put(&self, object: K, tell: &impl Fn(&K, Told)) {
         let key = store::key(&object);
         let version = object.meta().resource_version.clone();
         let old = self.store.put(object);
@@ -207,20 +216,20 @@ impl<K: Cached> Merger<K> {
             && !repeated
             && let Some(object) = self.store.named(&key)
         {
-            tell(&object);
+            tell(&object, Told::Changed);
         }
     }
 
-    fn remove(&self, key: &Key, tell: &impl Fn(&K)) {
+    fn remove(&self, key: &Key, tell: &impl Fn(&K, Told)) {
         if let Some(object) = self.store.remove(key)
             && self.filled
         {
-            tell(&object);
+            tell(&object, Told::Gone);
         }
     }
 
     /// A list is complete: what it did not name is gone.
-    fn listed(&mut self, source: usize, tell: &impl Fn(&K)) {
+    fn listed(&mut self, source: usize, tell: &impl Fn(&K, Told)) {
         let state = &mut self.sources[source];
         state.listed = true;
         let listing = std::mem::take(&mut state.listing);
@@ -238,7 +247,7 @@ impl<K: Cached> Merger<K> {
         self.filled = true;
         self.store.filled();
         for object in self.store.state() {
-            tell(&object);
+            tell(&object, Told::Changed);
         }
     }
 }
@@ -259,7 +268,7 @@ mod tests {
         object
     }
 
-    /// Names told, and names in the cache at the end.
+    /// Names told, those of what is gone with a minus, and names in the cache at the end.
     type Names = (Vec<String>, Vec<String>);
 
     /// Feeds events to a cache of two namespaces.
@@ -270,8 +279,9 @@ mod tests {
         let told = RefCell::new(Vec::new());
         let name = |object: &ConfigMap| object.metadata.name.clone().unwrap_or_default();
         for (source, event) in events {
-            merger.handle(source, event, &|object| {
-                told.borrow_mut().push(name(object));
+            merger.handle(source, event, &|object, what| {
+                let sign = if what == Told::Gone { "-" } else { "" };
+                told.borrow_mut().push(format!("{sign}{}", name(object)));
             });
         }
         if !merger.filled {
@@ -316,7 +326,7 @@ mod tests {
             (1, Event::InitDone),
         ]);
         let (told, names) = run(events);
-        assert_eq!(told[2..], ["a", "c"]);
+        assert_eq!(told[2..], ["-a", "c"]);
         assert_eq!(names, ["b", "c"]);
     }
 
@@ -325,7 +335,7 @@ mod tests {
         let mut events = filled();
         events.push((1, Event::Delete(object("bank", "b", "9"))));
         let (told, names) = run(events);
-        assert_eq!(told[2..], ["b"]);
+        assert_eq!(told[2..], ["-b"]);
         assert_eq!(names, ["a"]);
     }
 }

@@ -15,15 +15,13 @@ use kube::ResourceExt as _;
 use operator_api::{DeletionPolicy, SmtpRelay, names};
 
 use super::dereference::{self, Found};
-use super::{RelayError, apply, discard, drain, issued, key, status};
+use super::{Key, RelayError, apply, discard, drain, issued, key, status};
 use crate::context::Context;
 use crate::kubernetes::controller::Action;
 use crate::kubernetes::store::Index;
 use crate::kubernetes::{events, finalizer};
 use ending::Ending;
 
-/// Pause between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Action of the Events.
 const DELETE: &str = "Delete";
 
@@ -45,11 +43,11 @@ pub(super) async fn run(
         let round = round(context, &found, waited, now).await?;
         if !round.waiting.is_empty() {
             status::deleting(context, &found, &round.waiting, now).await?;
-            return Ok(Action::requeue(PAUSE));
+            return Ok(Action::requeue(pause(waited)));
         }
         // What cert-manager wrote has no owner that would take it along.
         if !issued::clear(relay, &found.issued, context).await? {
-            return Ok(Action::requeue(PAUSE));
+            return Ok(Action::requeue(pause(waited)));
         }
         tell_kept(context, &found, &round.kept).await;
     }
@@ -58,9 +56,17 @@ pub(super) async fn run(
     Ok(Action::await_change())
 }
 
-fn forget(context: &Context, key: &(String, String)) {
+/// How long until the next look: pods and claims tell of their changes, but what a shard holds has to be
+/// asked for, maybe for weeks. The end of `spec.drainTimeout` may be seen that much late.
+fn pause(waited: i64) -> Duration {
+    status::pause(Duration::from_secs(u64::try_from(waited).unwrap_or(0)))
+}
+
+/// The relay is gone, or about to be: what this process knows of it goes, too.
+pub(super) fn forget(context: &Context, key: &Key) {
     context.programmed.forget(key);
     context.admin.forget(key);
+    issued::forget(context, key);
 }
 
 /// Where the shards are after one round.
@@ -163,5 +169,26 @@ async fn tell_kept(context: &Context, found: &Found, kept: &[(String, String)]) 
         events::normal(publish.0, relay, publish.1, DELETE, &note).await;
     } else {
         events::warning(publish.0, relay, publish.1, DELETE, &note).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_that_takes_long_is_looked_at_rarely() {
+        let rows = [
+            (-5, 1),
+            (0, 1),
+            (59, 1),
+            (60, 5),
+            (599, 5),
+            (600, 15),
+            (2_592_000, 15),
+        ];
+        for (waited, seconds) in rows {
+            assert_eq!(pause(waited), Duration::from_secs(seconds), "{waited}");
+        }
     }
 }

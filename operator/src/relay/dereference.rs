@@ -82,7 +82,7 @@ pub(super) async fn run(
     let mut shards = shards(relay, context, &key);
     ask(context, &key, authority.as_ref(), &mut shards, now).await;
     let scale = scale::decide(relay, &shards);
-    let moves = moves::decide(scale.replicas, relay.spec.storage_class(), &shards);
+    let moves = moves::decide(&scale, relay.spec.storage_class(), &shards);
     for index in &moves.staying {
         if !shards.iter().any(|shard| shard.index == *index) {
             shards.push(Shard::absent(*index));

@@ -245,5 +245,11 @@ pub(super) async fn clear(
     }
 }
 
+/// The relay is gone, and its Certificate with it; no watch tells of that.
+pub(super) fn forget(context: &Context, (namespace, name): &Key) {
+    let name = names::issued_secret(name);
+    context.applier.forget::<Certificate>(namespace, &name);
+}
+
 #[cfg(test)]
 mod tests;

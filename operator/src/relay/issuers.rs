@@ -9,7 +9,9 @@ use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use operator_api::names::config_secret;
 use operator_api::{OidcIssuer, SmtpRelay};
-use relay_config::{Config, Issuer, IssuerKind, KeySet, MAIN_FILE};
+use relay_config::{Issuer, IssuerKind, KeySet, MAIN_FILE};
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use super::dereference::data;
 use super::{Key, RelayError};
@@ -83,11 +85,20 @@ fn from_config_map(issuer: &OidcIssuer, map: Option<&ConfigMap>, name: &str, ent
 fn previous(context: &Context, (namespace, name): &Key) -> Vec<Issuer> {
     let reference = ObjectRef::new(&config_secret(name)).within(namespace);
     let secret = context.stores.secrets.get(&reference);
-    let config = secret.and_then(|secret| {
-        let data = data(&secret);
-        serde_json::from_slice::<Config>(data.get(MAIN_FILE)?).ok()
-    });
-    config.map_or_else(Vec::new, |config| config.authentication.issuers)
+    secret.map_or_else(Vec::new, |secret| {
+        issuers_in(data(&secret).get(MAIN_FILE).map_or(&[], Vec::as_slice))
+    })
+}
+
+/// The issuers in a configuration that another version of the operator may have written: whatever else
+/// stands there, and whichever of them is not understood, says nothing about the others.
+fn issuers_in(config: &[u8]) -> Vec<Issuer> {
+    let config: Value = serde_json::from_slice(config).unwrap_or_default();
+    let issuers = config.pointer("/authentication/issuers");
+    let issuers = issuers.and_then(Value::as_array).into_iter().flatten();
+    issuers
+        .filter_map(|issuer| Issuer::deserialize(issuer).ok())
+        .collect()
 }
 
 /// What is rendered of what is known now and was known before.
@@ -224,6 +235,28 @@ mod tests {
         let mut other = before.usable.clone();
         other[1].issuer = "https://old.example".into();
         assert_eq!(build(&relay(spec()), &none, &other).usable.len(), 1);
+    }
+
+    #[test]
+    fn keys_of_a_configuration_of_another_version_are_read() {
+        let all = BTreeMap::from([
+            ("kubernetes".to_owned(), known("https://cluster", "a")),
+            ("corp".to_owned(), known(CORP, "b")),
+        ]);
+        let before = build(&relay(spec()), &all, &[]).usable;
+        let mut issuers = json!(before);
+        let mut config = json!({
+            "siblings": {"staying": 2},
+            "authentication": {"issuers": issuers, "unheardOf": true},
+        });
+        let read = |config: &Value| issuers_in(config.to_string().as_bytes());
+        assert_eq!(read(&config), before);
+        issuers[0]["unheardOf"] = true.into();
+        config["authentication"]["issuers"] = issuers;
+        assert_eq!(read(&config), before[1..]);
+        for none in ["", "{", "[]", r#"{"authentication": {"issuers": 7}}"#] {
+            assert_eq!(issuers_in(none.as_bytes()), [], "{none}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::dereference::Shard;
-use super::scale::is_accepting;
+use super::scale::{Scale, is_accepting};
 
 /// How a shard's claim is against the class that the spec asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +63,10 @@ impl Moves {
     }
 }
 
-/// `replicas`: how many shards there are to be. `class`: the class that the spec names, if any; a spec that names
-/// none is content with whatever class a claim has.
-pub(super) fn decide(replicas: i32, class: Option<&str>, shards: &[Shard]) -> Moves {
+/// `class`: the class that the spec names, if any; a spec that names none is content with whatever class a claim
+/// has. So is a relay that is to have no shards and keeps some for their mail: nothing is made anew there.
+pub(super) fn decide(scale: &Scale, class: Option<&str>, shards: &[Shard]) -> Moves {
+    let class = class.filter(|_| scale.refused.is_none());
     let states = shards.iter().map(|shard| State {
         index: shard.index,
         claim: match &shard.claim {
@@ -76,7 +77,7 @@ pub(super) fn decide(replicas: i32, class: Option<&str>, shards: &[Shard]) -> Mo
         going: shard.exists() && !is_accepting(shard),
         ready: shard.is_ready(),
     });
-    plan(replicas, &states.collect::<Vec<_>>())
+    plan(&scale.wanted, &states.collect::<Vec<_>>())
 }
 
 /// Whether a claim is of another class than this one.
@@ -86,8 +87,8 @@ pub(super) fn differs(claim: &PersistentVolumeClaim, class: Option<&str>) -> boo
     class.is_some_and(|class| live != Some(class))
 }
 
-fn plan(replicas: i32, states: &[State]) -> Moves {
-    let mut moves = without_care(replicas, states);
+fn plan(wanted: &BTreeSet<i32>, states: &[State]) -> Moves {
+    let mut moves = without_care(wanted, states);
     let is_served = |index: &i32| states.iter().any(|one| one.index == *index && one.ready);
     if !moves.staying.is_empty() && !moves.staying.iter().any(is_served) {
         let others = states.iter().filter(|state| state.serves());
@@ -100,8 +101,7 @@ fn plan(replicas: i32, states: &[State]) -> Moves {
 }
 
 /// The same as if the shards that stay were ready.
-fn without_care(replicas: i32, states: &[State]) -> Moves {
-    let wanted: BTreeSet<i32> = (0..replicas).collect();
+fn without_care(wanted: &BTreeSet<i32>, states: &[State]) -> Moves {
     let mut movers = states
         .iter()
         .filter(|state| state.claim != Claim::Fits && wanted.contains(&state.index));
@@ -112,13 +112,13 @@ fn without_care(replicas: i32, states: &[State]) -> Moves {
         .or_else(|| movers.next())
     else {
         return Moves {
-            staying: wanted,
+            staying: wanted.clone(),
             moving: None,
         };
     };
-    let mut others = wanted;
+    let mut others = wanted.clone();
     others.remove(&mover.index);
-    others.insert(replicas);
+    others.extend(wanted.last().map(|last| last.saturating_add(1)));
     let is_ready = |index: &i32| {
         let state = states.iter().find(|state| state.index == *index);
         state.is_some_and(|state| state.ready)
@@ -207,7 +207,8 @@ mod tests {
                 staying: staying.iter().copied().collect(),
                 moving,
             };
-            assert_eq!(plan(replicas, &states(shards)), expected, "{shards:?}");
+            let wanted = (0..replicas).collect();
+            assert_eq!(plan(&wanted, &states(shards)), expected, "{shards:?}");
         }
     }
 

@@ -1,10 +1,12 @@
-//! How many shards a relay has now: as many as the spec asks for, or, where that is none and mail waits,
-//! as many as there are. Pure.
+//! Which shards a relay has now: as many as the spec asks for, or, where that is none and mail waits, those
+//! that are in the Service. Pure.
 //!
 //! The look and the leaving are two moments, and mail may come in between. That is no harm: a shard
 //! leaves the Service first and is removed only once it is seen empty after that ([`super::drain`]). So a
 //! relay that has begun to leave goes on to deliver, whatever the policy, and does not come back for a
 //! message that came late; as long as one shard is still in the Service, all are asked again.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
@@ -16,8 +18,8 @@ use super::dereference::Shard;
 /// What was decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scale {
-    /// Shards that are to be there.
-    pub(super) replicas: i32,
+    /// Shards that are to be there, by index.
+    pub(super) wanted: BTreeSet<i32>,
     /// Why there are more than the spec asks for.
     pub(super) refused: Option<String>,
     /// Whether all shards go at once, with what they hold.
@@ -26,10 +28,10 @@ pub(super) struct Scale {
 
 pub(super) fn decide(relay: &SmtpRelay, shards: &[Shard]) -> Scale {
     let asked = Scale {
-        replicas: relay.spec.replicas.max(0),
+        wanted: (0..relay.spec.replicas).collect(),
         ..Scale::default()
     };
-    if asked.replicas > 0 {
+    if !asked.wanted.is_empty() {
         return asked;
     }
     match relay.spec.scale_to_zero_policy.unwrap_or_default() {
@@ -40,11 +42,10 @@ pub(super) fn decide(relay: &SmtpRelay, shards: &[Shard]) -> Scale {
         },
         ScaleToZeroPolicy::Refuse => {
             let accepting = shards.iter().filter(|shard| is_accepting(shard));
-            let replicas = accepting.map(|shard| shard.index.saturating_add(1)).max();
-            let waiting = waiting(&relay.name_any(), shards);
-            match (replicas, waiting) {
-                (Some(replicas), Some(waiting)) => Scale {
-                    replicas,
+            let accepting: BTreeSet<i32> = accepting.map(|shard| shard.index).collect();
+            match waiting(&relay.name_any(), shards) {
+                Some(waiting) if !accepting.is_empty() => Scale {
+                    wanted: accepting,
                     refused: Some(format!(
                         "spec.replicas is 0, but {waiting}; the shards go on as they are, and go once \
                          nothing waits. Set spec.replicas to 1 or more, or spec.scaleToZeroPolicy to \

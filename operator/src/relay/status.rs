@@ -36,14 +36,22 @@ impl Outlook {
     pub(super) fn look_again(&self, now: Timestamp) -> Duration {
         let pause = match self.pending_for {
             None => LOOK_AGAIN,
-            Some(waited) if waited < Duration::from_mins(1) => Duration::from_secs(1),
-            Some(waited) if waited < Duration::from_mins(10) => Duration::from_secs(5),
-            Some(_) => Duration::from_secs(15),
+            Some(waited) => pause(waited),
         };
         let renewal = self.renew_at.as_second().saturating_sub(now.as_second());
         let renewal = Duration::from_secs(u64::try_from(renewal).unwrap_or(0).max(1));
         pause.min(renewal)
     }
+}
+
+/// How long until the next look at something that has been under way for `waited`.
+pub(super) fn pause(waited: Duration) -> Duration {
+    let seconds = match waited.as_secs() {
+        ..60 => 1,
+        60..600 => 5,
+        600.. => 15,
+    };
+    Duration::from_secs(seconds)
 }
 
 pub(super) async fn run(

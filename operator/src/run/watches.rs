@@ -6,6 +6,8 @@
 
 mod sinks;
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::core::v1::Secret;
@@ -18,6 +20,7 @@ use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use tokio::task::JoinSet;
 
 use crate::context::{Asking, Stores};
+use crate::kubernetes::apply::{Applier, Owned};
 use crate::kubernetes::store::{Index, Indices, Store};
 use crate::kubernetes::watch::{Cached, Plan, Scope, objects};
 use crate::labels::{SELECTOR, SELECTOR_OF_OTHERS};
@@ -49,6 +52,7 @@ pub(super) fn start(
     client: &Client,
     scope: &Scope,
     asking: &Asking,
+    applier: &Arc<Applier>,
 ) -> Stores {
     let all = Config::default();
     let own = Config::default().labels(SELECTOR);
@@ -70,6 +74,7 @@ pub(super) fn start(
         credential_sink(asking, &late),
     );
     late.set(&relays, &domains, &credentials);
+    let tell = (asking, &late, applier);
     let pods = Config::default().labels(RELAY_LABEL);
     let namespaces = Plan {
         apis: vec![Api::<Namespace>::all(client.clone())],
@@ -91,17 +96,17 @@ pub(super) fn start(
         secrets: objects(
             tasks,
             plan(scope, client, &own, |_| Vec::new()),
-            owned_secret_sink(asking, &late),
+            owned_secret_sink(asking, &late, applier),
         ),
-        config_maps: owned(tasks, client, scope, &own, asking, &late),
-        deployments: owned(tasks, client, scope, &own, asking, &late),
-        services: owned(tasks, client, scope, &own, asking, &late),
-        service_accounts: owned(tasks, client, scope, &own, asking, &late),
-        claims: owned(tasks, client, scope, &own, asking, &late),
-        budgets: owned(tasks, client, scope, &own, asking, &late),
-        policies: owned(tasks, client, scope, &own, asking, &late),
-        pods: owned(tasks, client, scope, &pods, asking, &late),
-        namespace_labels: std::sync::Arc::default(),
+        config_maps: owned(tasks, client, scope, &own, tell),
+        deployments: owned(tasks, client, scope, &own, tell),
+        services: owned(tasks, client, scope, &own, tell),
+        service_accounts: owned(tasks, client, scope, &own, tell),
+        claims: owned(tasks, client, scope, &own, tell),
+        budgets: owned(tasks, client, scope, &own, tell),
+        policies: owned(tasks, client, scope, &own, tell),
+        pods: owned(tasks, client, scope, &pods, tell),
+        namespace_labels: Arc::default(),
         relays,
         domains,
         credentials,
@@ -113,13 +118,12 @@ fn owned<K>(
     client: &Client,
     scope: &Scope,
     config: &Config,
-    asking: &Asking,
-    late: &Late,
+    (asking, late, applier): (&Asking, &Late, &Arc<Applier>),
 ) -> Store<K>
 where
-    K: Cached + crate::kubernetes::apply::Owned,
+    K: Cached + Owned,
 {
-    let sink = owned_sink(asking, late);
+    let sink = owned_sink(asking, late, applier);
     objects(tasks, plan(scope, client, config, of_label), sink)
 }
 

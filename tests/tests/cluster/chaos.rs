@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use mailrelay_tests::cluster::OPERATOR_NAMESPACE;
+use mailrelay_tests::cluster::{OPERATOR_NAMESPACE, not_run};
 use mailrelay_tests::flow::{Flow, Ledger};
 use mailrelay_tests::namespace::{Kind, text};
 use mailrelay_tests::node;
@@ -76,7 +76,7 @@ const ALL: [Trouble; 16] = [
 async fn whatever_goes_wrong_no_accepted_message_is_lost() -> anyhow::Result<()> {
     scenario::run_alone("chaos", 37, async |scenario: &mut Scenario| {
         if !scenario.cluster.is_own() {
-            println!("not run: another cluster is not ours to disturb");
+            not_run("another cluster is not ours to disturb");
             return Ok(());
         }
         let seconds: u64 = setting("MAILRELAY_CHAOS_SECONDS", 100)?;
@@ -174,27 +174,39 @@ async fn behave(sink: &Sink, manner: Manner) {
 
 /// Without a component for a while.
 async fn away(scenario: &Scenario, component: &str) -> anyhow::Result<()> {
-    scenario.cluster.stop_component(component).await?;
-    tokio::time::sleep(WHILE).await;
-    scenario.cluster.start_component(component).await
+    let a_while = async || {
+        tokio::time::sleep(WHILE).await;
+        Ok(())
+    };
+    scenario.cluster.without(component, a_while).await
 }
 
-/// Packets vanish for a while, on this machine, which is the cluster's node.
+/// Packets vanish for a while, on this machine, which is the cluster's node. Each rule that was made is taken
+/// away, whatever becomes of the others.
 async fn cut(chains: &[&str], way: &[&str]) -> anyhow::Result<()> {
-    let rule = async |verb: &str| {
-        for chain in chains {
-            Run::new("iptables")
-                .args(["--wait", verb, chain, "--protocol", "tcp"])
-                .args(way)
-                .args(["--jump", "DROP"])
-                .succeed()
-                .await?;
-        }
-        anyhow::Ok(())
+    let rule = async |verb: &str, chain: &str| {
+        Run::new("iptables")
+            .args(["--wait", verb, chain, "--protocol", "tcp"])
+            .args(way)
+            .args(["--jump", "DROP"])
+            .succeed()
+            .await
     };
-    rule("--insert").await?;
-    tokio::time::sleep(WHILE).await;
-    rule("--delete").await
+    let mut done = Ok(());
+    let mut made = Vec::new();
+    for chain in chains {
+        match rule("--insert", chain).await {
+            Ok(_) => made.push(chain),
+            Err(error) => done = done.and(Err(error)),
+        }
+    }
+    if done.is_ok() {
+        tokio::time::sleep(WHILE).await;
+    }
+    for chain in made {
+        done = done.and(rule("--delete", chain).await.map(drop));
+    }
+    done
 }
 
 /// Waits until each accepted message arrived or was reported, and counts.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mailrelay_tests::clients::{Encryption, Mail};
+use mailrelay_tests::cluster::not_run;
 use mailrelay_tests::namespace::{Kind, condition, text};
 use mailrelay_tests::process::{Run, checkout};
 use mailrelay_tests::scenario::{self, PATIENCE, RELAY, Scenario};
@@ -111,7 +112,7 @@ async fn set_tls(scenario: &Scenario, tls: Value) -> anyhow::Result<()> {
 async fn o17_cert_manager_issues_and_renews_and_no_pod_is_restarted() -> anyhow::Result<()> {
     scenario::run("issuer", 80, async |scenario: &mut Scenario| {
         if !scenario.cluster.is_own() {
-            println!("not run: cert-manager of another cluster is not ours to replace");
+            not_run("cert-manager of another cluster is not ours to replace");
             return Ok(());
         }
         let folder = tempfile::tempdir()?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use mailrelay_tests::cluster::not_run;
 use mailrelay_tests::namespace::{Kind, Namespace, condition, text};
 use mailrelay_tests::node;
 use mailrelay_tests::process::Run;
@@ -85,7 +86,7 @@ async fn until(namespace: &Namespace, relay: &str, open: bool) -> anyhow::Result
 async fn a_relay_is_reached_by_whom_it_grants_and_reaches_what_it_needs() -> anyhow::Result<()> {
     scenario::run("policy", 78, async |scenario: &mut Scenario| {
         if !scenario.cluster.is_own() {
-            println!("not run: whether another cluster enforces NetworkPolicy is not known");
+            not_run("whether another cluster enforces NetworkPolicy is not known");
             return Ok(());
         }
         scenario.set_up("").await?;

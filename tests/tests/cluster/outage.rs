@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mailrelay_tests::clients::{Encryption, Mail};
+use mailrelay_tests::cluster::not_run;
 use mailrelay_tests::namespace::{Kind, text};
 use mailrelay_tests::node;
 use mailrelay_tests::scenario::{self, PATIENCE, RELAY, Scenario};
@@ -26,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 async fn mail_goes_on_and_a_relay_starts_again_without_an_api_server() -> anyhow::Result<()> {
     scenario::run_alone("away", 75, async |scenario: &mut Scenario| {
         if !scenario.cluster.is_own() {
-            println!("not run: the API server of another cluster is not ours to stop");
+            not_run("the API server of another cluster is not ours to stop");
             return Ok(());
         }
         let account = scenario.set_up("").await?;
@@ -38,8 +39,6 @@ async fn mail_goes_on_and_a_relay_starts_again_without_an_api_server() -> anyhow
             Err(_) => 0,
         };
 
-        scenario.cluster.stop_component(API_SERVER).await?;
-        let start = Instant::now();
         let sent = Cell::new(0);
         let both = async || {
             let mail = Mail::new(&scenario.sender(), &scenario.customer(), "by password");
@@ -51,7 +50,8 @@ async fn mail_goes_on_and_a_relay_starts_again_without_an_api_server() -> anyhow
             sent.set(sent.get() + 1);
             Ok(())
         };
-        let judged = async {
+        let outlive = async || {
+            let start = Instant::now();
             both().await?;
             node::kill_relay(&scenario.namespace, &pod).await?;
             wait::until("mail after the restart", PATIENCE, async || {
@@ -62,12 +62,9 @@ async fn mail_goes_on_and_a_relay_starts_again_without_an_api_server() -> anyhow
                 tokio::time::sleep(PAUSE).await;
                 both().await?;
             }
-            anyhow::Ok(())
+            Ok(start.elapsed())
         };
-        let judged = judged.await;
-        let away = start.elapsed();
-        scenario.cluster.start_component(API_SERVER).await?;
-        judged?;
+        let away = scenario.cluster.without(API_SERVER, outlive).await?;
         println!(
             "{} messages in {away:.1?} without an API server",
             sent.get()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use mailrelay_tests::chart::Release;
 use mailrelay_tests::clients::{Account, Mail, Outcome};
+use mailrelay_tests::cluster::not_run;
 use mailrelay_tests::namespace::{Kind, text};
 use mailrelay_tests::scenario::{self, PATIENCE, RELAY, Scenario};
 use serde_json::{Value, json};
@@ -76,7 +77,7 @@ async fn o2_o7_an_upgrade_brings_new_definitions_and_loses_no_mail_and_an_uninst
     scenario::run_alone("upgrade", 76, async |scenario: &mut Scenario| {
         let cluster = scenario.cluster.clone();
         if !cluster.is_own() {
-            println!("not run: another cluster has no images of two versions");
+            not_run("another cluster has no images of two versions");
             return Ok(());
         }
         cluster.load_previous_images().await?;

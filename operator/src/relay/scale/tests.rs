@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::relay::dereference::fixtures::report as report_of;
+use crate::relay::moves;
 
 fn relay(replicas: i32, policy: Option<&str>) -> SmtpRelay {
     serde_json::from_value(json!({
@@ -51,7 +52,7 @@ fn in_service(index: i32, messages: u64) -> Shard {
 fn scaling_to_zero_is_refused_while_mail_waits_and_says_how_much_and_what_to_set() {
     let shards = [in_service(0, 2), in_service(1, 0), in_service(2, 5)];
     let scale = decide(&relay(0, None), &shards);
-    assert_eq!((scale.replicas, scale.discards), (3, false));
+    assert_eq!((scale.wanted, scale.discards), ([0, 1, 2].into(), false));
     let refused = scale.refused.unwrap();
     assert!(
         refused.starts_with("spec.replicas is 0, but 7 messages wait in outbox-0, outbox-2;"),
@@ -70,7 +71,7 @@ fn a_queue_that_nobody_knows_counts_as_mail_that_waits() {
     let podless = || shard(1, None, "true", None);
     for unknown in [silent(), starting(), podless()] {
         let scale = decide(&relay(0, None), &[in_service(0, 0), unknown]);
-        assert_eq!(scale.replicas, 2);
+        assert_eq!(scale.wanted, [0, 1].into());
         let refused = scale.refused.unwrap();
         assert!(
             refused.contains("the queue of outbox-1 is not known"),
@@ -96,10 +97,11 @@ fn mail_that_comes_between_the_look_and_the_leaving_is_delivered_and_brings_nobo
     }
     let restarting = shard(0, None, "false", None);
     assert_eq!(decide(&relay(0, None), &[restarting]), Scale::default());
-    // One that is still in the Service is asked for all of them.
+    // As long as one is still in the Service, all are asked, but none comes back.
     let late = shard(0, Some("false"), "false", Some(Ok(1)));
     let scale = decide(&relay(0, None), &[late, in_service(1, 0)]);
-    assert_eq!(scale.replicas, 2);
+    assert_eq!(scale.wanted, [1].into());
+    assert!(scale.refused.is_some());
 }
 
 #[test]
@@ -113,6 +115,26 @@ fn a_spec_that_says_so_lets_shards_go_in_spite_of_mail() {
     assert_eq!(decide(&relay(0, Some("Discard")), &shards), discards);
     for policy in ["Refuse", "Wait", "Discard"] {
         let scale = decide(&relay(2, Some(policy)), &shards);
-        assert_eq!((scale.replicas, scale.discards), (2, false), "{policy}");
+        let decided = (scale.wanted, scale.discards);
+        assert_eq!(decided, ([0, 1].into(), false), "{policy}");
     }
+}
+
+#[test]
+fn a_move_to_another_class_does_not_go_on_while_zero_is_asked_for() {
+    let decide = |shards: &[Shard]| {
+        let scale = decide(&relay(0, None), shards);
+        moves::decide(&scale, Some("fast"), shards)
+    };
+    let stays = |index| moves::Moves {
+        staying: [index].into(),
+        moving: None,
+    };
+    // The only shard hands its mail to the one that stands in for it; then it is gone.
+    let going = shard(0, Some("false"), "false", Some(Ok(1)));
+    assert_eq!(decide(&[going, in_service(1, 1)]), stays(1));
+    assert_eq!(decide(&[in_service(1, 1)]), stays(1));
+    // Nor does it begin, however ready the shard is.
+    assert_eq!(decide(&[in_service(0, 1)]), stays(0));
+    assert_eq!(decide(&[in_service(0, 0)]), moves::Moves::default());
 }

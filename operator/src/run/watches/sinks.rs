@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
@@ -13,14 +14,15 @@ use parking_lot::Mutex;
 
 use crate::conditions;
 use crate::context::Asking;
-use crate::kubernetes::apply::Owned;
+use crate::kubernetes::apply::{Applier, Owned};
 use crate::kubernetes::queue::{Key, Urgency};
 use crate::kubernetes::store::{Index, Store};
+use crate::kubernetes::watch::Told;
 use crate::render::admission::Attached;
 
 /// The three caches that sinks look into.
 #[derive(Clone, Default)]
-pub(super) struct Late(std::sync::Arc<std::sync::OnceLock<Caches>>);
+pub(super) struct Late(Arc<OnceLock<Caches>>);
 
 struct Caches {
     relays: Store<SmtpRelay>,
@@ -99,12 +101,12 @@ impl<K: Eq + Hash, V: PartialEq> Changes<K, V> {
     }
 }
 
-pub(super) type Sink<K> = Box<dyn Fn(&K) + Send>;
+pub(super) type Sink<K> = Box<dyn Fn(&K, Told) + Send>;
 
 pub(super) fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
-    Box::new(move |relay| {
+    Box::new(move |relay, told| {
         let key = key(relay);
         let status = relay.status.as_ref();
         let observed = status.and_then(|status| status.observed_generation);
@@ -119,10 +121,8 @@ pub(super) fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
             relay.metadata.deletion_timestamp.is_some(),
             accepted,
         );
-        // Its last form is the same as the one before, so that only the cache tells that it is gone.
-        let caches = late.0.get();
-        let gone = caches.is_some_and(|caches| caches.relays.named(&key).is_none());
-        if changes.differ(key.clone(), (!gone).then_some(fingerprint)) {
+        let fingerprint = (told == Told::Changed).then_some(fingerprint);
+        if changes.differ(key.clone(), fingerprint) {
             late.ask(&asking, &Index::Relay(key.namespace, key.name));
         }
     })
@@ -131,21 +131,20 @@ pub(super) fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
 pub(super) fn domain_sink(asking: &Asking, late: &Late) -> Sink<SendingDomain> {
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
-    Box::new(move |domain| {
+    Box::new(move |domain, told| {
         let key = key(domain);
         let status = domain.status.as_ref();
         let observed = status.and_then(|status| status.observed_generation);
         let urgency = urgency(domain.metadata.generation, observed);
         asking.domains.ask(key.clone(), urgency);
-        let caches = late.0.get();
-        let gone = caches.is_some_and(|caches| caches.domains.named(&key).is_none());
-        if !changes.differ(key, fingerprint(domain, gone)) {
+        if !changes.differ(key, fingerprint(domain, told)) {
             return;
         }
         let (namespace, name) = domain.relay_key();
         asking.relays.push_name(&namespace, &name);
         // Another object may get or lose the claim.
-        let rivals = caches.map(|caches| caches.domains.sharing(&Index::Claim(domain.claim())));
+        let claim = Index::Claim(domain.claim());
+        let rivals = late.0.get().map(|caches| caches.domains.sharing(&claim));
         for rival in rivals.iter().flatten() {
             asking.domains.push(ObjectRef::from_obj(rival.as_ref()));
         }
@@ -155,21 +154,20 @@ pub(super) fn domain_sink(asking: &Asking, late: &Late) -> Sink<SendingDomain> {
 pub(super) fn credential_sink(asking: &Asking, late: &Late) -> Sink<SmtpCredential> {
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
-    Box::new(move |credential| {
+    Box::new(move |credential, told| {
         let key = key(credential);
         let status = credential.status.as_ref();
         let observed = status.and_then(|status| status.observed_generation);
         let urgency = urgency(credential.metadata.generation, observed);
         asking.credentials.ask(key.clone(), urgency);
-        let caches = late.0.get();
-        let gone = caches.is_some_and(|caches| caches.credentials.named(&key).is_none());
-        if !changes.differ(key, fingerprint(credential, gone)) {
+        if !changes.differ(key, fingerprint(credential, told)) {
             return;
         }
         let (namespace, name) = credential.relay_key();
         asking.relays.push_name(&namespace, &name);
         let claim = Index::Claim(credential.claim());
-        let rivals = caches.map(|caches| caches.credentials.sharing(&claim));
+        let rivals = late.0.get();
+        let rivals = rivals.map(|caches| caches.credentials.sharing(&claim));
         for rival in rivals.iter().flatten() {
             asking.credentials.push(ObjectRef::from_obj(rival.as_ref()));
         }
@@ -177,21 +175,23 @@ pub(super) fn credential_sink(asking: &Asking, late: &Late) -> Sink<SmtpCredenti
 }
 
 /// What of an object its relay cares about. A deletion with finalizers bumps the generation.
-fn fingerprint<K: Resource>(object: &K, gone: bool) -> Option<(Option<String>, Option<i64>)> {
+fn fingerprint<K: Resource>(object: &K, told: Told) -> Option<(Option<String>, Option<i64>)> {
     let meta = object.meta();
-    (!gone).then(|| (meta.uid.clone(), meta.generation))
+    (told == Told::Changed).then(|| (meta.uid.clone(), meta.generation))
 }
 
 pub(super) fn namespace_sink(asking: &Asking, late: &Late) -> Sink<Namespace> {
     let (asking, late) = (asking.clone(), late.clone());
     let changes = Changes::new();
-    Box::new(move |namespace| {
+    Box::new(move |namespace, told| {
         let name = namespace.name_any();
-        let fingerprint = (
-            namespace.labels().clone(),
-            namespace.metadata.deletion_timestamp.is_some(),
-        );
-        if !changes.differ(name.clone(), Some(fingerprint)) {
+        let fingerprint = (told == Told::Changed).then(|| {
+            (
+                namespace.labels().clone(),
+                namespace.metadata.deletion_timestamp.is_some(),
+            )
+        });
+        if !changes.differ(name.clone(), fingerprint) {
             return;
         }
         let Some(caches) = late.0.get() else {
@@ -224,7 +224,7 @@ pub(super) fn namespace_sink(asking: &Asking, late: &Late) -> Sink<Namespace> {
 /// A Secret of somebody else that relays, domains or credentials name.
 pub(super) fn secret_sink(asking: &Asking, late: &Late) -> Sink<PartialObjectMeta<Secret>> {
     let (asking, late) = (asking.clone(), late.clone());
-    Box::new(move |secret| {
+    Box::new(move |secret, _| {
         let key = key(secret);
         named(&asking, &late, key);
     })
@@ -244,11 +244,12 @@ fn named(asking: &Asking, late: &Late, key: Key) {
 pub(super) fn owned_secret_sink(
     asking: &Asking,
     late: &Late,
-) -> impl Fn(&Secret) + Send + 'static + use<> {
-    let owners = owned_sink(asking, late);
+    applier: &Arc<Applier>,
+) -> impl Fn(&Secret, Told) + Send + 'static + use<> {
+    let owners = owned_sink(asking, late, applier);
     let (asking, late) = (asking.clone(), late.clone());
-    move |secret| {
-        owners(secret);
+    move |secret, told| {
+        owners(secret, told);
         named(&asking, &late, key(secret));
     }
 }
@@ -257,10 +258,14 @@ pub(super) fn owned_secret_sink(
 pub(super) fn owned_sink<K: Owned>(
     asking: &Asking,
     late: &Late,
-) -> impl Fn(&K) + Send + 'static + use<K> {
-    let (asking, late) = (asking.clone(), late.clone());
-    move |object| {
+    applier: &Arc<Applier>,
+) -> impl Fn(&K, Told) + Send + 'static + use<K> {
+    let (asking, late, applier) = (asking.clone(), late.clone(), Arc::clone(applier));
+    move |object, told| {
         let namespace = object.namespace().unwrap_or_default();
+        if told == Told::Gone {
+            applier.forget::<K>(&namespace, &object.name_any());
+        }
         if let Some(relay) = object.labels().get(RELAY_LABEL) {
             asking.relays.push_name(&namespace, relay);
         }
@@ -289,3 +294,6 @@ pub(super) fn owned_sink<K: Owned>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

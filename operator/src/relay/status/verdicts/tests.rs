@@ -54,7 +54,7 @@ pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: boo
         serving: None,
         internal: None,
         scale: crate::relay::scale::Scale {
-            replicas,
+            wanted: (0..replicas).collect(),
             ..crate::relay::scale::Scale::default()
         },
         moves: crate::relay::moves::Moves {
