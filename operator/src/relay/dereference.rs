@@ -24,6 +24,7 @@ use super::scale::{self, Scale};
 use super::{Key, RelayError, admin, key};
 use crate::certificates::{Authority, SecretData};
 use crate::context::Context;
+use crate::guarded_secret::is_owned;
 use crate::kubernetes::store::{Index, Store};
 use crate::render::Namespaces;
 use crate::render::admission::Attached;
@@ -132,17 +133,10 @@ where
         let reference = ObjectRef::new(&secret_name(&object)).within(&namespace);
         let secret = secrets
             .get(&reference)
-            .filter(|secret| is_owned(secret.as_ref(), object.meta().uid.as_deref()));
+            .filter(|secret| is_owned(object.as_ref(), secret));
         (object, secret.map(|secret| data(&secret)))
     };
     objects.into_iter().map(with_secret).collect()
-}
-
-fn is_owned(secret: &Secret, uid: Option<&str>) -> bool {
-    secret
-        .owner_references()
-        .iter()
-        .any(|owner| Some(owner.uid.as_str()) == uid)
 }
 
 /// Content of a Secret.
