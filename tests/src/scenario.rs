@@ -306,6 +306,8 @@ pub async fn dns_records(
         .unwrap_or_default();
     records
         .iter()
+        // Where there is nothing to publish, there is no value.
+        .filter(|record| record["value"] != "")
         .map(|record| {
             Ok(Record {
                 name: text(record, "/name")?,

@@ -463,7 +463,8 @@ pub struct DnsRecord {
     /// Record type, such as `TXT`.
     pub r#type: String,
 
-    /// The value as one string, as DNS panels and APIs want it.
+    /// The value as one string, as DNS panels and APIs want it. Empty, as are `splitValue` and `zone`, where there
+    /// is nothing to publish: the record is not needed, or `message` tells what to correct.
     pub value: String,
 
     /// The same value in strings of at most 255 octets, as some DNS panels want it.

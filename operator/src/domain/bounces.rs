@@ -8,8 +8,8 @@ use operator_api::{
     DnsRecordPurpose, DnsRecordRequirement, DnsRecordState, SendingDomain, SmtpRelay,
 };
 
-use super::records::{Finding, Kind, Question, WantedRecord};
-use super::spf;
+use super::records::{Answer, Finding, Kind, Question, WantedRecord};
+use super::spf::{self, Answers};
 
 /// Preference of the MX record.
 const PREFERENCE: u16 = 10;
@@ -47,17 +47,34 @@ pub(super) fn wanted(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Vec<W
     mx.into_iter().chain(spf).collect()
 }
 
-/// Why there is no MX record to show although one is needed.
-pub(super) fn obstacle(domain: &SendingDomain, relay: Option<&SmtpRelay>) -> Option<String> {
+/// Why records are as they should be, and yet bounces do not come or return paths are no good: what the relay
+/// lacks. `answers` is what is known of DNS.
+pub(super) fn obstacle(
+    domain: &SendingDomain,
+    relay: Option<&SmtpRelay>,
+    answers: &Answers,
+) -> Option<String> {
     let bounces = bounce_domain(domain)?;
-    let nameless = relay?.spec.hostname.is_none();
-    nameless.then(|| {
-        format!(
+    let relay_name = &domain.spec.relay_ref.name;
+    if relay?.spec.hostname.is_none() {
+        return Some(format!(
             "the MX record of {bounces} has to lead to the relay, whose public name is not known; set \
-             spec.hostname of SmtpRelay {}",
-            domain.spec.relay_ref.name
-        )
-    })
+             spec.hostname of SmtpRelay {relay_name}"
+        ));
+    }
+    // As long as nobody says from where mail leaves, the sending domain may do without an SPF record; but one
+    // that leads there is an error then (RFC 7208 sections 5.2 and 6.1).
+    let sending = &domain.spec.domain;
+    let lacks_record = match answers.get(&Question::new(sending, Kind::Txt))? {
+        Answer::None => true,
+        Answer::Records(texts) => !texts.iter().any(|text| spf::is_spf(text)),
+        Answer::Failed(_) => false,
+    };
+    let fault = spf::fault(bounces, answers).filter(|_| lacks_record)?;
+    Some(format!(
+        "the SPF record of {bounces} cannot be evaluated, {fault}; set spec.egress of SmtpRelay {relay_name}, and \
+         status.dnsRecords has the SPF record of {sending} to publish"
+    ))
 }
 
 /// One of the hosts is the relay, whatever its preference.

@@ -4,14 +4,19 @@
 //! The domain of an organisation is found by walking up the tree, and not by a list of public suffixes:
 //! that is how RFC 9989 section 4.10 has it.
 
+use std::fmt;
+
 use super::records::{Answer, Kind, Question};
 use super::spf::Answers;
-use super::tags::Tags;
+use super::tags::{Tags, is_version};
 
 /// Labels of the longest name that is asked after the domain itself (RFC 9989 section 4.10).
 const MOST_LABELS: usize = 7;
 /// Receivers of reports that are looked at.
 const MOST_RECEIVERS: usize = 8;
+
+/// With which a record begins.
+pub(super) const VERSION: &str = "DMARC1";
 
 /// Why something cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,19 +78,13 @@ pub(super) fn at(domain: &str, answers: &Answers) -> Result<Found, Stop> {
         Some(Answer::None) => return Ok(Found::Nothing),
         Some(Answer::Records(texts)) => texts,
     };
-    let mut records = texts.iter().filter(|text| is_dmarc(text));
+    // Section 4.7: the version comes first, and in upper case.
+    let mut records = texts.iter().filter(|text| is_version(text, VERSION));
     Ok(match (records.next(), records.next()) {
         (None, _) => Found::Nothing,
         (Some(text), None) => Found::One(text.clone()),
         (Some(_), Some(_)) => Found::Several,
     })
-}
-
-/// Section 4.7: the version comes first, and in upper case.
-fn is_dmarc(text: &str) -> bool {
-    let first = text.split(';').next().unwrap_or_default();
-    let version = first.split_once('=');
-    version.is_some_and(|(tag, value)| (tag.trim(), value.trim()) == ("v", "DMARC1"))
 }
 
 /// The record that applies to `domain`: its own, or else that of its organisation, or else that of the
@@ -143,21 +142,55 @@ fn walk(domain: &str, answers: &Answers) -> Result<Vec<Applies>, Stop> {
 
 /// Whether a record is that of a public suffix (`y`), of an organisation (`n`), or does not say.
 fn psd(text: &str) -> Option<char> {
-    let tags = Tags::parse(text)?;
+    let tags = Tags::parse_leniently(text)?;
     tags.get("psd")?
         .chars()
         .next()
         .map(|it| it.to_ascii_lowercase())
 }
 
+/// What a record says of mail from a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Says {
+    /// As it stands there.
+    pub(super) policy: Policy,
+    /// `t=y`: receivers act a level lower (section 4.7).
+    pub(super) is_testing: bool,
+}
+
+impl Says {
+    /// By what receivers act.
+    pub(super) const fn effective(self) -> Policy {
+        match (self.policy, self.is_testing) {
+            (policy, false) => policy,
+            (Policy::Reject, true) => Policy::Quarantine,
+            (Policy::Quarantine | Policy::None, true) => Policy::None,
+        }
+    }
+}
+
+/// For messages.
+impl fmt::Display for Says {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "p={}", self.policy.word())?;
+        if self.is_testing {
+            let effective = self.effective().word();
+            write!(formatter, " and t=y, which counts as p={effective}")?;
+        }
+        Ok(())
+    }
+}
+
 /// What a record says of mail from `domain`; a record without a policy says `none` (section 4.7).
-pub(super) fn policy(record: &Applies, domain: &str) -> Result<Policy, String> {
-    let tags = Tags::parse(&record.text).ok_or_else(|| "is no list of tags".to_owned())?;
+pub(super) fn policy(record: &Applies, domain: &str) -> Result<Says, String> {
+    let tags = Tags::parse_leniently(&record.text).ok_or_else(|| "has a tag twice".to_owned())?;
+    let is_testing = tags.get("t").is_some_and(|it| it.eq_ignore_ascii_case("y"));
+    let says = |policy| Says { policy, is_testing };
     let inherited = (record.at != domain).then(|| tags.get("sp")).flatten();
     let Some(text) = inherited.or_else(|| tags.get("p")) else {
-        return Ok(Policy::None);
+        return Ok(says(Policy::None));
     };
-    Policy::read(text).ok_or_else(|| {
+    Policy::read(text).map(says).ok_or_else(|| {
         let text: String = text
             .chars()
             .filter(|one| !one.is_control())
@@ -169,7 +202,7 @@ pub(super) fn policy(record: &Applies, domain: &str) -> Result<Policy, String> {
 
 /// Whether SPF counts only for the very domain of From (`aspf=s`).
 pub(super) fn is_strict_spf(text: &str) -> bool {
-    Tags::parse(text).is_some_and(|tags| {
+    Tags::parse_leniently(text).is_some_and(|tags| {
         tags.get("aspf")
             .is_some_and(|it| it.eq_ignore_ascii_case("s"))
     })
@@ -177,7 +210,7 @@ pub(super) fn is_strict_spf(text: &str) -> bool {
 
 /// Domains that get reports by mail, in order, each once.
 fn receivers(text: &str) -> Vec<String> {
-    let Some(tags) = Tags::parse(text) else {
+    let Some(tags) = Tags::parse_leniently(text) else {
         return Vec::new();
     };
     let lists = ["rua", "ruf"].into_iter().filter_map(|tag| tags.get(tag));
@@ -223,8 +256,20 @@ pub(super) fn report_name(domain: &str, receiver: &str) -> String {
     format!("{domain}._report._dmarc.{receiver}")
 }
 
-/// The record to publish: what stands there, with the policy and the addresses that are asked for.
-pub(super) fn record_with(existing: Option<&str>, policy: Policy, reports: &[String]) -> String {
+/// The record to publish: what stands there, with the policy and the addresses that are asked for. Where
+/// `says` is of less effect than `asked`, `t=y` goes, and else stays.
+pub(super) fn record_with(
+    existing: Option<&str>,
+    says: Option<Says>,
+    asked: Option<Policy>,
+    reports: &[String],
+) -> String {
+    let is_testing = says.is_some_and(|says| {
+        let suffices = asked.is_none_or(|asked| says.effective() >= asked);
+        says.is_testing && suffices
+    });
+    let policy = asked.max(says.map(|says| says.policy));
+    let policy = policy.unwrap_or(Policy::None);
     let mut tags: Vec<(String, String)> = Vec::new();
     for tag in existing.unwrap_or_default().split(';') {
         if let Some((name, value)) = tag.split_once('=')
@@ -233,17 +278,21 @@ pub(super) fn record_with(existing: Option<&str>, policy: Policy, reports: &[Str
             tags.push((name.trim().to_owned(), value.trim().to_owned()));
         }
     }
-    tags.retain(|(name, _)| !["v", "p"].contains(&name.as_str()));
-    let uris = reports.iter().map(|address| format!("mailto:{address}"));
+    tags.retain(|(name, _)| !["v", "p", "t"].contains(&name.as_str()));
+    if is_testing {
+        tags.insert(0, ("t".to_owned(), "y".to_owned()));
+    }
+    let uri = |address: &String| format!("mailto:{address}");
     let known = tags.iter_mut().find(|(name, _)| name == "rua");
     match known {
         Some((_, list)) => {
             let mut all: Vec<String> = list.split(',').map(|uri| uri.trim().to_owned()).collect();
-            all.extend(uris.filter(|uri| !list.contains(uri.as_str())));
+            let lacking = reports.iter().filter(|address| !gets(list, address));
+            all.extend(lacking.map(uri));
             *list = all.join(",");
         }
         None if !reports.is_empty() => {
-            let list = uris.collect::<Vec<_>>().join(",");
+            let list = reports.iter().map(uri).collect::<Vec<_>>().join(",");
             tags.insert(0, ("rua".to_owned(), list));
         }
         None => {}
@@ -260,14 +309,18 @@ pub(super) fn record_with(existing: Option<&str>, policy: Policy, reports: &[Str
 
 /// Addresses that are asked for and get no reports.
 pub(super) fn lacks<'a>(text: &str, reports: &'a [String]) -> Option<&'a String> {
-    let rua = Tags::parse(text).and_then(|tags| tags.get("rua").map(str::to_ascii_lowercase));
-    let rua = rua.unwrap_or_default();
-    let gets = |address: &str| {
-        let wanted = format!("mailto:{}", address.to_ascii_lowercase());
-        rua.split(',')
-            .any(|uri| uri.trim().split('!').next() == Some(wanted.as_str()))
-    };
-    reports.iter().find(|address| !gets(address))
+    let tags = Tags::parse_leniently(text);
+    let rua = tags.and_then(|tags| tags.get("rua")).unwrap_or_default();
+    reports.iter().find(|address| !gets(rua, address))
+}
+
+/// Whether an address is one of `rua`.
+fn gets(rua: &str, address: &str) -> bool {
+    let wanted = format!("mailto:{address}");
+    // What follows ! is a size.
+    let target = |uri: &str| uri.trim().split('!').next().map(str::to_owned);
+    rua.split(',')
+        .any(|uri| target(uri).is_some_and(|it| it.eq_ignore_ascii_case(&wanted)))
 }
 
 #[cfg(test)]

@@ -31,6 +31,12 @@ const MOST_QUESTIONS: usize = 160;
 const WHOLE: Duration = Duration::from_secs(30);
 /// Lookups at one time for one domain.
 const CONCURRENCY: usize = 4;
+/// Records of an answer, and octets of their texts, at most: strangers' answers are kept for as long as the
+/// domain.
+const MOST_RECORDS: usize = 64;
+const MOST_OCTETS: usize = 16 * 1024;
+/// Answers in the resolver's cache, which may have 64 KiB each.
+const CACHE: u64 = 256;
 /// Longest time to live that is honoured.
 const CACHED: Duration = Duration::from_mins(1);
 /// Between checks of a domain whose records are all as they should be.
@@ -211,11 +217,7 @@ impl Dns {
                         _ => None,
                     })
                     .collect();
-                if texts.is_empty() {
-                    Answer::None
-                } else {
-                    Answer::Records(texts)
-                }
+                bounded(texts)
             }
         }
     }
@@ -252,6 +254,7 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
 fn limit(options: &mut ResolverOpts) {
     options.timeout = QUERY;
     options.attempts = 2;
+    options.cache_size = CACHE;
     options.positive_max_ttl = Some(CACHED);
     options.negative_max_ttl = Some(SHORTEST / 2);
     options.edns0 = true;
@@ -273,6 +276,19 @@ fn reason(error: &NetError) -> String {
 
 fn joined(strings: &[Box<[u8]>]) -> String {
     String::from_utf8_lossy(&strings.concat()).into_owned()
+}
+
+/// Part of an answer would say something else than the whole.
+fn bounded(texts: Vec<String>) -> Answer {
+    let octets: usize = texts.iter().map(String::len).sum();
+    match texts.len() {
+        0 => Answer::None,
+        1..=MOST_RECORDS if octets <= MOST_OCTETS => Answer::Records(texts),
+        _ => Answer::Failed(format!(
+            "the answer has more than {MOST_RECORDS} records or {} KiB",
+            MOST_OCTETS / 1024
+        )),
+    }
 }
 
 /// Those that are not answered.

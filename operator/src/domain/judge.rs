@@ -13,6 +13,9 @@ use super::spf::Answers;
 use super::{bounces, dmarc, services, tags};
 pub(super) use egress::Egress;
 
+/// The remedy where there is a value.
+const PUBLISH: &str = "publish the value in status.dnsRecords";
+
 /// Longest foreign record that a value to publish is made of, in octets.
 const LONGEST: usize = 2048;
 
@@ -64,12 +67,14 @@ impl<'a> Facts<'a> {
             DnsRecordPurpose::ReturnPathSpf => self.judge_return_spf(wanted, texts, answers),
             DnsRecordPurpose::Dmarc => self.judge_dmarc(answers),
             DnsRecordPurpose::DmarcReports => simple(&|| policy::judge_reports(texts)),
-            DnsRecordPurpose::MtaSts => optional(wanted, texts, services::mta_sts(texts)),
+            // Its policy is a file on the web, of which the spec says nothing.
+            DnsRecordPurpose::MtaSts => optional(false, texts, services::mta_sts(texts)),
             DnsRecordPurpose::TlsReports => {
                 let reports = self.tls_reports();
-                optional(wanted, texts, services::tls_reports(texts, reports))
+                let judged = services::tls_reports(texts, reports);
+                optional(!reports.is_empty(), texts, judged)
             }
-            DnsRecordPurpose::Bimi => self.judge_bimi(wanted, texts, answers),
+            DnsRecordPurpose::Bimi => self.judge_bimi(texts, answers),
         }
     }
 
@@ -128,10 +133,10 @@ impl<'a> Facts<'a> {
                 format!("_dmarc.{name}"),
                 DnsRecordPurpose::Dmarc,
                 DnsRecordRequirement::Recommended,
-                self.dmarc_value(None),
+                self.dmarc_value(None, None),
             ),
         ];
-        for receiver in self.strangers(answers) {
+        for receiver in self.strangers(answers).unwrap_or_default() {
             records.push(record(
                 dmarc::report_name(&receiver.0, &receiver.1),
                 DnsRecordPurpose::DmarcReports,
@@ -140,15 +145,17 @@ impl<'a> Facts<'a> {
             ));
         }
         let optional = DnsRecordRequirement::Optional;
-        let sts = "v=STSv1; id=1".to_owned();
+        // Nobody asks for it, so that there is nothing to publish.
         records.push(record(
             format!("_mta-sts.{name}"),
             DnsRecordPurpose::MtaSts,
             optional,
-            sts,
+            String::new(),
         ));
-        let reports = self.tls_reports().join(",");
-        let reports = format!("v=TLSRPTv1; rua={reports}");
+        let reports = match self.tls_reports() {
+            [] => String::new(),
+            reports => format!("v=TLSRPTv1; rua={}", reports.join(",")),
+        };
         records.push(record(
             format!("_smtp._tls.{name}"),
             DnsRecordPurpose::TlsReports,
@@ -174,19 +181,13 @@ impl<'a> Facts<'a> {
 }
 
 /// A record that a domain may do without: shown where it is published, or asked for.
-fn optional(
-    wanted: &WantedRecord,
-    texts: &[String],
-    judged: Option<Result<(), String>>,
-) -> Judgement {
-    let is_asked_for =
-        !matches!(wanted.purpose, DnsRecordPurpose::MtaSts) && !wanted.value.ends_with('=');
+fn optional(is_asked_for: bool, texts: &[String], judged: Option<Result<(), String>>) -> Judgement {
     match judged {
         None if is_asked_for => Judgement::Found(Finding::missing()),
         None => Judgement::Unwanted,
         Some(Ok(())) => Judgement::Found(match texts {
-            [text] if is_presentable(text) => Finding::verified().publishing(text.clone()),
-            _ => Finding::verified(),
+            [text] if is_presentable(text) => Finding::satisfied(Some(text)),
+            _ => Finding::satisfied(None),
         }),
         Some(Err(fault)) => Judgement::Found(Finding::fault(DnsRecordState::Mismatch, fault)),
     }

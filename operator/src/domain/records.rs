@@ -77,7 +77,7 @@ pub(super) struct Finding {
     pub(super) state: DnsRecordState,
     /// What is wrong, and the remedy; what to know of a record that is right.
     pub(super) message: Option<String>,
-    /// The value to publish, where it depends on what stands there.
+    /// The value to publish, where it depends on what stands there; empty when there is none.
     pub(super) value: Option<String>,
 }
 
@@ -103,6 +103,17 @@ impl Finding {
             DnsRecordState::Missing,
             "is missing; publish the value in status.dnsRecords",
         )
+    }
+
+    /// Right as it stands; `existing` is shown, unless it cannot be or is another domain's.
+    pub(super) fn satisfied(existing: Option<&str>) -> Self {
+        Self::verified().publishing(existing.unwrap_or_default())
+    }
+
+    /// There is no value that is sure to be better than what stands there.
+    #[must_use]
+    pub(super) fn publishing_nothing(self) -> Self {
+        self.publishing("")
     }
 
     #[must_use]
@@ -179,10 +190,12 @@ pub(super) fn record(
         purpose,
         requirement,
     } = wanted;
-    let is_fixed = !matches!(
+    // The values of others depend on what stands there.
+    let is_fixed = matches!(
         purpose,
-        DnsRecordPurpose::Spf | DnsRecordPurpose::ReturnPathSpf | DnsRecordPurpose::Dmarc
+        DnsRecordPurpose::Dkim | DnsRecordPurpose::ReturnPathMx | DnsRecordPurpose::DmarcReports
     );
+    let is_merged = matches!(purpose, DnsRecordPurpose::Spf | DnsRecordPurpose::Dmarc);
     let previous = previous.filter(|previous| {
         (&previous.name, previous.purpose) == (&name, purpose)
             && (!is_fixed || previous.value == value)
@@ -209,12 +222,19 @@ pub(super) fn record(
                 ..
             }),
         ) => (*state, message.clone(), observed.clone(), value.clone()),
+        // What stands there might be better than a record that knows nothing of it.
+        (None, None) if is_merged => (DnsRecordState::Unknown, None, None, String::new()),
         (None, None) => (DnsRecordState::Unknown, None, None, value),
+    };
+    let (split_value, zone) = if value.is_empty() {
+        (Vec::new(), String::new())
+    } else {
+        (zone::split(&value), zone::line(&name, kind.name(), &value))
     };
     DnsRecord {
         r#type: kind.name().to_owned(),
-        split_value: zone::split(&value),
-        zone: zone::line(&name, kind.name(), &value),
+        split_value,
+        zone,
         name,
         value,
         purpose,
@@ -226,8 +246,11 @@ pub(super) fn record(
 }
 
 /// `DnsVerified` over the records that are in use: required ones decide, others are told of once these are
-/// in order. `failure` is what the last failed lookup said.
-pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
+/// in order. `failure` is what the lookup said that failed for a record.
+pub(super) fn verdict<'a>(
+    records: &[DnsRecord],
+    failure: impl FnOnce(&DnsRecord) -> Option<&'a str>,
+) -> Verdict {
     let of = |states: &'static [DnsRecordState]| {
         let required = records
             .iter()
@@ -256,7 +279,7 @@ pub(super) fn verdict(records: &[DnsRecord], failure: Option<&str>) -> Verdict {
         return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message);
     }
     if let Some(record) = of(&[DnsRecordState::Unknown]).next() {
-        let cause = failure.unwrap_or("nobody has looked yet");
+        let cause = failure(record).unwrap_or("nobody has looked yet");
         let message = format!("{} cannot be looked up: {cause}", title(record));
         return Verdict::unknown(DNS_VERIFIED, reason::LOOKUP_FAILED, message);
     }

@@ -2,11 +2,11 @@
 //!
 //! They are looked at where they are published or asked for, and never decide whether a domain is ready.
 
-use super::tags::Tags;
+use super::tags::{Tags, is_version};
 
 /// Whether the texts at `_mta-sts.` of a domain are one record that senders follow (RFC 8461 section 3.1).
 pub(super) fn mta_sts(texts: &[String]) -> Option<Result<(), String>> {
-    let tags = match single(texts, "v=STSv1")? {
+    let tags = match single(texts, "STSv1")? {
         Ok(tags) => tags,
         Err(fault) => return Some(Err(fault)),
     };
@@ -23,7 +23,7 @@ pub(super) fn mta_sts(texts: &[String]) -> Option<Result<(), String>> {
 /// Whether the texts at `_smtp._tls.` of a domain are one record that tells where reports go (RFC 8460
 /// section 3), and those that are asked for.
 pub(super) fn tls_reports(texts: &[String], wanted: &[String]) -> Option<Result<(), String>> {
-    let tags = match single(texts, "v=TLSRPTv1")? {
+    let tags = match single(texts, "TLSRPTv1")? {
         Ok(tags) => tags,
         Err(fault) => return Some(Err(fault)),
     };
@@ -43,7 +43,7 @@ pub(super) fn tls_reports(texts: &[String], wanted: &[String]) -> Option<Result<
 
 /// Whether the texts at `default._bimi.` of a domain are one record that shows a logo.
 pub(super) fn bimi(texts: &[String], wanted: Option<&str>) -> Option<Result<(), String>> {
-    let tags = match single(texts, "v=BIMI1")? {
+    let tags = match single(texts, "BIMI1")? {
         Ok(tags) => tags,
         Err(fault) => return Some(Err(fault)),
     };
@@ -58,12 +58,7 @@ pub(super) fn bimi(texts: &[String], wanted: Option<&str>) -> Option<Result<(), 
 /// The tags of the one record of a version; `None` when there is none, and what is wrong when there are
 /// several.
 fn single<'a>(texts: &'a [String], version: &str) -> Option<Result<Tags<'a>, String>> {
-    let is_version = |text: &&String| {
-        let first = text.split(';').next().unwrap_or_default();
-        let squeezed: String = first.chars().filter(|one| !one.is_whitespace()).collect();
-        squeezed == version
-    };
-    let mut records = texts.iter().filter(is_version);
+    let mut records = texts.iter().filter(|text| is_version(text, version));
     let text = records.next()?;
     if records.next().is_some() {
         return Some(Err(

@@ -7,6 +7,7 @@
 mod macros;
 mod parse;
 mod paste;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,9 +18,10 @@ use parse::{Lengths, Mechanism, Qualifier, Record};
 
 pub(super) use parse::is_spf;
 pub(super) use paste::record_with;
+pub(super) use walk::{exceeds, fault, includes};
 
 /// Terms that ask DNS, over all records of one evaluation (section 4.6.4).
-const MOST_LOOKUPS: u8 = 10;
+pub(super) const MOST_LOOKUPS: u8 = 10;
 /// Of them, how many may find nothing.
 const MOST_VOID: u8 = 2;
 /// Hosts of one `mx` and names of one `ptr`.
@@ -54,6 +56,16 @@ enum Stop {
     Needs(Question),
 }
 
+impl From<Stop> for Outcome {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Permanent(what) => Self::Permanent(what),
+            Stop::Temporary(what) => Self::Temporary(what),
+            Stop::Needs(question) => Self::Needs(question),
+        }
+    }
+}
+
 /// Evaluates the record of `domain` for `ip`; `helo` is the name by which the client greets.
 pub(super) fn evaluate(ip: IpAddr, domain: &str, helo: &str, answers: &Answers) -> Outcome {
     // What a socket calls an IPv4 address in an IPv6 one is an IPv4 address.
@@ -66,12 +78,7 @@ pub(super) fn evaluate(ip: IpAddr, domain: &str, helo: &str, answers: &Answers) 
         lookups: 0,
         void: 0,
     };
-    match evaluation.check(domain) {
-        Ok(outcome) => outcome,
-        Err(Stop::Permanent(what)) => Outcome::Permanent(what),
-        Err(Stop::Temporary(what)) => Outcome::Temporary(what),
-        Err(Stop::Needs(question)) => Outcome::Needs(question),
-    }
+    evaluation.check(domain).unwrap_or_else(Outcome::from)
 }
 
 /// Whether the terms of a record can be read, or which cannot.
@@ -90,51 +97,6 @@ fn unreadable(term: &str, domain: &str) -> String {
     format!("the record of {domain} has the term {term}, which is not valid")
 }
 
-/// Whether the record of `domain`, or one that it includes, includes that of `target`; or what is to be
-/// asked first.
-pub(super) fn includes(domain: &str, target: &str, answers: &Answers) -> Outcome {
-    let mut open = vec![domain.to_owned()];
-    let mut seen = Vec::new();
-    while let Some(domain) = open.pop() {
-        if seen.contains(&domain) || seen.len() > usize::from(MOST_LOOKUPS) {
-            continue;
-        }
-        let question = Question::new(&domain, Kind::Txt);
-        let texts = match answers.get(&question) {
-            None => return Outcome::Needs(question),
-            Some(Answer::Failed(cause)) => return Outcome::Temporary(cause.clone()),
-            Some(Answer::None) => Vec::new(),
-            Some(Answer::Records(texts)) => texts.clone(),
-        };
-        seen.push(domain);
-        let record = texts.iter().find(|text| is_spf(text));
-        let Some(Ok(record)) = record.map(|text| parse::parse(text)) else {
-            continue;
-        };
-        let included = record
-            .directives
-            .iter()
-            .filter_map(|directive| match directive {
-                (Qualifier::Pass, Mechanism::Include(domain)) => Some(domain.to_ascii_lowercase()),
-                _ => None,
-            });
-        let redirect = record
-            .redirect
-            .iter()
-            .map(|domain| domain.to_ascii_lowercase());
-        // Macros are not followed: whom they lead to depends on the message.
-        let next: Vec<String> = included
-            .chain(redirect)
-            .filter(|name| !name.contains('%'))
-            .collect();
-        if next.iter().any(|name| name == target) {
-            return Outcome::Pass;
-        }
-        open.extend(next);
-    }
-    Outcome::Fail
-}
-
 struct Evaluation<'a> {
     ip: IpAddr,
     sender: &'a str,
@@ -150,7 +112,7 @@ impl Evaluation<'_> {
         if !is_name(domain) || !domain.contains('.') {
             return Ok(Outcome::None);
         }
-        let Some(record) = self.record(domain)? else {
+        let Some(record) = record(domain, self.answers)? else {
             return Ok(Outcome::None);
         };
         for (qualifier, mechanism) in &record.directives {
@@ -174,21 +136,6 @@ impl Evaluation<'_> {
             ))),
             outcome => Ok(outcome),
         }
-    }
-
-    /// Section 4.5.
-    fn record(&self, domain: &str) -> Result<Option<Record>, Stop> {
-        let texts = self.ask(domain, Kind::Txt)?;
-        let mut records = texts.iter().filter(|text| is_spf(text));
-        let Some(text) = records.next() else {
-            return Ok(None);
-        };
-        if records.next().is_some() {
-            return Err(Stop::Permanent(format!("{domain} has several SPF records")));
-        }
-        let record =
-            parse::parse(text).map_err(|term| Stop::Permanent(unreadable(&term, domain)))?;
-        Ok(Some(record))
     }
 
     fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<bool, Stop> {
@@ -308,13 +255,7 @@ impl Evaluation<'_> {
     }
 
     fn count(&mut self) -> Result<(), Stop> {
-        self.lookups += 1;
-        if self.lookups <= MOST_LOOKUPS {
-            return Ok(());
-        }
-        Err(Stop::Permanent(format!(
-            "the record asks DNS for more than {MOST_LOOKUPS} terms, with those that it includes"
-        )))
+        count(&mut self.lookups)
     }
 
     /// Like [`Self::ask`]; to find nothing counts.
@@ -332,19 +273,51 @@ impl Evaluation<'_> {
     }
 
     fn ask(&self, name: &str, kind: Kind) -> Result<Vec<String>, Stop> {
-        if !is_name(name) {
-            return Ok(Vec::new());
-        }
-        let question = Question::new(name, kind);
-        match self.answers.get(&question) {
-            None => Err(Stop::Needs(question)),
-            Some(Answer::None) => Ok(Vec::new()),
-            Some(Answer::Records(records)) => Ok(records.clone()),
-            Some(Answer::Failed(cause)) => Err(Stop::Temporary(format!(
-                "{} {name} cannot be looked up: {cause}",
-                kind.name()
-            ))),
-        }
+        ask(name, kind, self.answers)
+    }
+}
+
+/// The record of a domain (section 4.5).
+fn record(domain: &str, answers: &Answers) -> Result<Option<Record>, Stop> {
+    let texts = ask(domain, Kind::Txt, answers)?;
+    let mut records = texts.iter().filter(|text| is_spf(text));
+    let Some(text) = records.next() else {
+        return Ok(None);
+    };
+    if records.next().is_some() {
+        return Err(Stop::Permanent(format!("{domain} has several SPF records")));
+    }
+    read(text, domain).map(Some)
+}
+
+fn read(text: &str, domain: &str) -> Result<Record, Stop> {
+    parse::parse(text).map_err(|term| Stop::Permanent(unreadable(&term, domain)))
+}
+
+/// One lookup more (section 4.6.4).
+fn count(lookups: &mut u8) -> Result<(), Stop> {
+    *lookups += 1;
+    if *lookups <= MOST_LOOKUPS {
+        return Ok(());
+    }
+    Err(Stop::Permanent(format!(
+        "the record asks DNS for more than {MOST_LOOKUPS} terms, with those that it includes"
+    )))
+}
+
+fn ask(name: &str, kind: Kind, answers: &Answers) -> Result<Vec<String>, Stop> {
+    if !is_name(name) {
+        return Ok(Vec::new());
+    }
+    let question = Question::new(name, kind);
+    match answers.get(&question) {
+        None => Err(Stop::Needs(question)),
+        Some(Answer::None) => Ok(Vec::new()),
+        Some(Answer::Records(records)) => Ok(records.clone()),
+        Some(Answer::Failed(cause)) => Err(Stop::Temporary(format!(
+            "{} {name} cannot be looked up: {cause}",
+            kind.name()
+        ))),
     }
 }
 

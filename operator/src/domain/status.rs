@@ -21,6 +21,7 @@ use super::dns::Spread;
 use super::judge::Facts;
 use super::keyring::{self, Keyring, StoredKey};
 use super::records::{self, Answer};
+use super::spf::Answers;
 use super::validate::{self, Judged};
 use crate::conditions::{self, Conditioned as _, Verdict};
 use crate::context::Context;
@@ -192,11 +193,11 @@ fn dns_verified(
         records.iter().filter(is_wanted).cloned().collect()
     };
     let in_use = of(|state| matches!(state, KeyState::Active | KeyState::Revoked));
-    let verdict = records::verdict(&in_use, failure(seen));
+    let verdict = records::verdict(&in_use, |record| failure(record, &seen.check.answers));
     if verdict.status != Some(true) {
         return verdict;
     }
-    if let Some(message) = bounces::obstacle(domain, seen.relay.as_deref()) {
+    if let Some(message) = bounces::obstacle(domain, seen.relay.as_deref(), &seen.check.answers) {
         return Verdict::no(DNS_VERIFIED, reason::RECORDS_MISSING, message);
     }
     let waiting = of(|state| state == KeyState::Pending);
@@ -220,11 +221,17 @@ fn with_note(mut verdict: Verdict, domain: &SendingDomain, seen: &Seen) -> Verdi
     verdict
 }
 
-fn failure(seen: &Seen) -> Option<&str> {
-    seen.check.answers.values().find_map(|answer| match answer {
+/// What the failed lookup of a record said, or another's: what the record leads to is asked for, too.
+fn failure<'a>(record: &DnsRecord, answers: &'a Answers) -> Option<&'a str> {
+    let cause = |answer: &'a Answer| match answer {
         Answer::Failed(cause) => Some(cause.as_str()),
         Answer::Records(_) | Answer::None => None,
-    })
+    };
+    let mut own = answers.iter().filter(|(question, _)| {
+        (&question.name, question.kind.name()) == (&record.name, record.r#type.as_str())
+    });
+    own.find_map(|(_, answer)| cause(answer))
+        .or_else(|| answers.values().find_map(cause))
 }
 
 fn keys(domain: &SendingDomain, seen: &Seen, keyring: &Keyring, now: Timestamp) -> Vec<KeyStatus> {

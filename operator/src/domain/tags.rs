@@ -16,14 +16,20 @@ pub(super) struct Tags<'a>(BTreeMap<&'a str, &'a str>);
 impl<'a> Tags<'a> {
     /// `None` when the text is no tag list: an entry without `=`, or a name that stands twice.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let mut entries = text.split(';').map(str::trim);
+        let is_wrong = |entry: &str| !entry.is_empty() && !entry.contains('=');
+        if entries.any(is_wrong) {
+            return None;
+        }
+        Self::parse_leniently(text)
+    }
+
+    /// Entries without `=` are passed over, as in DMARC records (RFC 7489 section 6.3); `None` when a name
+    /// stands twice, of which receivers may take either.
+    pub(super) fn parse_leniently(text: &'a str) -> Option<Self> {
         let mut tags = BTreeMap::new();
-        for entry in text
-            .split(';')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-        {
-            let (name, value) = entry.split_once('=')?;
-            let previous = tags.insert(name.trim_end(), value.trim_start());
+        for (name, value) in text.split(';').filter_map(|entry| entry.split_once('=')) {
+            let previous = tags.insert(name.trim(), value.trim());
             if previous.is_some() {
                 return None;
             }
@@ -34,6 +40,13 @@ impl<'a> Tags<'a> {
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).copied()
     }
+}
+
+/// Whether a record begins with its version, such as `DMARC1`. Both are case-sensitive.
+pub(super) fn is_version(text: &str, version: &str) -> bool {
+    let first = text.split(';').next().unwrap_or_default();
+    let first = first.split_once('=');
+    first.is_some_and(|(tag, value)| (tag.trim(), value.trim()) == ("v", version))
 }
 
 /// Why a record does not do for a key.

@@ -174,7 +174,6 @@ pub(super) fn wanted(
     }
     records.extend(bounces::wanted(domain, relay));
     let others = Facts::new(domain, relay).others(answers);
-    // Where bounces come to the domain itself, its SPF record is asked for once.
     records.extend(others);
     records
 }
@@ -220,7 +219,7 @@ pub(super) fn records(domain: &SendingDomain, keyring: &Keyring, seen: &Seen) ->
     let answers = &seen.check.answers;
     let facts = Facts::new(domain, relay);
     let wanted = wanted(domain, keyring, relay, answers).into_iter();
-    wanted
+    let mut records: Vec<DnsRecord> = wanted
         .filter_map(|wanted| {
             let is_same = |record: &&DnsRecord| {
                 record.name == wanted.question.name && record.purpose == wanted.purpose
@@ -239,7 +238,23 @@ pub(super) fn records(domain: &SendingDomain, keyring: &Keyring, seen: &Seen) ->
             let answer = answers.get(&wanted.question);
             Some(records::record(wanted, finding, answer, previous))
         })
-        .collect()
+        .collect();
+    if !facts.knows_strangers(answers) {
+        keep_reports(&mut records, previous);
+    }
+    records
+}
+
+/// As long as nobody can tell who gets reports, the records of those who got them stay.
+fn keep_reports(records: &mut Vec<DnsRecord>, previous: &[DnsRecord]) {
+    let is_report = |record: &DnsRecord| record.purpose == DnsRecordPurpose::DmarcReports;
+    let is_policy = |record: &DnsRecord| record.purpose == DnsRecordPurpose::Dmarc;
+    let Some(at) = records.iter().position(is_policy) else {
+        return;
+    };
+    let rest = records.split_off(at + 1);
+    let kept = previous.iter().filter(|record| is_report(record)).cloned();
+    records.extend(kept.chain(rest));
 }
 
 fn algorithms(domain: &SendingDomain) -> BTreeSet<DkimAlgorithm> {

@@ -37,7 +37,7 @@ fn applying(domain: &str, records: &[(&str, &str)]) -> String {
         || "nothing".to_owned(),
         |applies| {
             let policy = policy(&applies, domain);
-            let policy = policy.map_or_else(|what| what, |it| it.word().to_owned());
+            let policy = policy.map_or_else(|what| what, |it| it.policy.word().to_owned());
             is(&applies.at, &policy)
         },
     )
@@ -91,7 +91,9 @@ fn a_record_counts_only_when_it_is_the_only_one_and_begins_with_its_version() {
             "v=DMARC1; p=block",
             "has p=block; p is none, quarantine or reject",
         ),
-        ("v=DMARC1; p=none; p=none", "is no list of tags"),
+        ("v=DMARC1; p=none; p=none", "has a tag twice"),
+        // Errors in what follows are passed over.
+        ("v=DMARC1; p=reject; foo", "reject"),
     ] {
         assert_eq!(
             applying("shop.example", &[("shop.example", text)]),
@@ -142,9 +144,22 @@ fn the_record_to_publish_keeps_what_stands_there() {
             &reports,
             "v=DMARC1; p=reject; adkim=s; rua=mailto:x@y.example,mailto:d@shop.example",
         ),
+        // Another address may begin with the same characters.
+        (
+            Some("v=DMARC1; rua=mailto:d@shop.example.net!5m"),
+            Policy::None,
+            &reports,
+            "v=DMARC1; p=none; rua=mailto:d@shop.example.net!5m,mailto:d@shop.example",
+        ),
+        (
+            Some("v=DMARC1; rua=MAILTO:D@shop.example!5m"),
+            Policy::None,
+            &reports,
+            "v=DMARC1; p=none; rua=MAILTO:D@shop.example!5m",
+        ),
     ];
     for (existing, policy, reports, expected) in rows {
-        let text = record_with(existing, policy, reports);
+        let text = record_with(existing, None, Some(policy), reports);
         assert_eq!(text, expected);
         assert_eq!(lacks(&text, reports), None);
     }

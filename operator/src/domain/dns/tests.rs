@@ -70,6 +70,7 @@ fn answer(query: &[u8]) -> Option<Vec<u8>> {
             add(vec!["one"]);
             add(vec!["two"]);
         }
+        "large" => (0..65).for_each(|_| add(vec!["x"])),
         "absent" => answer.metadata.response_code = ResponseCode::NXDomain,
         "other" => {}
         "broken" => answer.metadata.response_code = ResponseCode::ServFail,
@@ -121,6 +122,18 @@ async fn answers_are_told_apart_and_strings_joined() {
             "{failing}: {answer:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn answers_of_strangers_are_bounded() {
+    let large = ask(&dns(&server().await), "large").await;
+    assert!(matches!(&large, Answer::Failed(_)), "{large:?}");
+    let texts = |count: usize, length: usize| bounded(vec!["x".repeat(length); count]);
+    assert!(matches!(texts(MOST_RECORDS, 1), Answer::Records(_)));
+    assert!(matches!(texts(MOST_RECORDS + 1, 1), Answer::Failed(_)));
+    assert!(matches!(texts(1, MOST_OCTETS), Answer::Records(_)));
+    assert!(matches!(texts(1, MOST_OCTETS + 1), Answer::Failed(_)));
+    assert_eq!(texts(0, 0), Answer::None);
 }
 
 #[tokio::test]

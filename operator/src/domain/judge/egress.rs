@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use operator_api::{DnsRecordState, SmtpRelay};
 
-use super::{Facts, Judgement, is_presentable};
+use super::{Facts, Judgement, LONGEST, PUBLISH};
 use crate::domain::bounces;
 use crate::domain::records::{Finding, WantedRecord};
 use crate::domain::spf::{self, Answers, Outcome};
@@ -69,6 +69,10 @@ impl<'a> Egress<'a> {
                 Outcome::Pass => {}
                 Outcome::Needs(question) => return Err(Judgement::Needs(question)),
                 Outcome::Temporary(_) => return Err(Judgement::Unknown),
+                Outcome::Permanent(what) => {
+                    refused.broken.get_or_insert(what);
+                    refused.includes.push(target);
+                }
                 _ => refused.includes.push(target),
             }
         }
@@ -92,17 +96,47 @@ impl Refused<'_> {
     }
 
     fn message(&self) -> String {
-        const REMEDY: &str = "publish the value in status.dnsRecords";
         if let Some(what) = &self.broken {
-            return format!("cannot be evaluated, {what}; {REMEDY}");
+            return format!("cannot be evaluated, {what}");
         }
         if let Some(address) = self.addresses.first() {
             let qualifier = self.qualifier.unwrap_or("?");
-            return format!("does not let {address} send ({qualifier}); {REMEDY}");
+            return format!("does not let {address} send ({qualifier})");
         }
         let include = self.includes.first().copied().unwrap_or_default();
-        format!("does not include {include}; {REMEDY}")
+        format!("does not include {include}")
     }
+}
+
+/// Adds the remedy to a fault: `value`, made of `records` and offered in the words of `publish`, unless that would
+/// lose or break what the owner has.
+fn offer(
+    mut fault: Finding,
+    name: &str,
+    records: &[String],
+    (publish, value): (&str, String),
+    answers: &Answers,
+) -> Judgement {
+    let is_long = records.iter().any(|text| text.len() > LONGEST);
+    let exceeds = match spf::exceeds(name, &value, answers) {
+        Ok(exceeds) => exceeds,
+        Err(question) => return Judgement::Needs(question),
+    };
+    let remedy = match (is_long, exceeds) {
+        (true, _) => {
+            "correct the record, which is too long for a value to be made of it".to_owned()
+        }
+        (_, true) => format!(
+            "a record with all that is needed would ask DNS for more than {} terms, which is an error to receivers; \
+             remove terms such as include",
+            spf::MOST_LOOKUPS
+        ),
+        _ => publish.to_owned(),
+    };
+    let told = fault.message.unwrap_or_default();
+    fault.message = Some(format!("{told}; {remedy}"));
+    let is_good = !is_long && !exceeds;
+    Judgement::Found(fault.publishing(if is_good { value } else { String::new() }))
 }
 
 impl Facts<'_> {
@@ -119,47 +153,46 @@ impl Facts<'_> {
             .filter(|text| spf::is_spf(text))
             .cloned()
             .collect();
-        let usable = records.iter().all(|text| is_presentable(text));
-        let existing = if usable { &records[..] } else { &[] };
+        let name = &wanted.question.name;
         if records.len() > 1 {
-            let message = "is there several times, which receivers take for an error; leave one, the value in \
-                           status.dnsRecords";
-            let fault = Finding::fault(DnsRecordState::Conflict, message);
-            return Judgement::Found(fault.publishing(self.egress.value(existing)));
+            let what = "is there several times, which receivers take for an error";
+            let fault = Finding::fault(DnsRecordState::Conflict, what);
+            let publish = "leave one, the value in status.dnsRecords";
+            let value = self.egress.value(&records);
+            return offer(fault, name, &records, (publish, value), answers);
         }
         if !self.egress.is_known() {
-            return self.judge_unknown(&wanted.question.name, existing);
+            return self.judge_unknown(name, &records, answers);
         }
         if records.is_empty() {
             return Judgement::Found(Finding::missing());
         }
-        let refused = match self.egress.refused(&wanted.question.name, answers) {
+        let refused = match self.egress.refused(name, answers) {
             Ok(refused) => refused,
             Err(judgement) => return judgement,
         };
-        Judgement::Found(if refused.is_empty() {
-            let value = existing.first().cloned();
-            Finding {
-                value,
-                ..Finding::verified()
-            }
-        } else {
-            let value = spf::record_with(existing, &refused.addresses, &refused.includes);
-            Finding::fault(DnsRecordState::Mismatch, refused.message()).publishing(value)
-        })
+        if refused.is_empty() {
+            let existing = records.first().filter(|text| text.len() <= LONGEST);
+            let finding = Finding::satisfied(existing.map(String::as_str));
+            return Judgement::Found(finding);
+        }
+        let value = spf::record_with(&records, &refused.addresses, &refused.includes);
+        let fault = Finding::fault(DnsRecordState::Mismatch, refused.message());
+        offer(fault, name, &records, (PUBLISH, value), answers)
     }
 
     /// Nothing is asked for it: terms that nobody can read are told of.
-    fn judge_unknown(&self, name: &str, existing: &[String]) -> Judgement {
-        let Some(text) = existing.first() else {
+    fn judge_unknown(&self, name: &str, records: &[String], answers: &Answers) -> Judgement {
+        let Some(text) = records.first() else {
             return Judgement::Unwanted;
         };
         match spf::check_syntax(text, name) {
             Ok(()) => Judgement::Unwanted,
             Err(what) => {
-                let message = format!("cannot be evaluated, {what}; correct the term or remove it");
+                let message = format!("cannot be evaluated, {what}");
                 let fault = Finding::fault(DnsRecordState::Mismatch, message);
-                Judgement::Found(fault.publishing(self.egress.value(existing)))
+                let value = self.egress.value(records);
+                offer(fault, name, records, (PUBLISH, value), answers)
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use operator_api::{DmarcPolicy, DnsRecordState};
 
-use super::{Facts, Judgement, is_presentable, optional};
-use crate::domain::dmarc::{self, Applies, Found, Policy, Stop};
-use crate::domain::records::{Finding, WantedRecord};
-use crate::domain::services;
+use super::{Facts, Judgement, PUBLISH, is_presentable, optional};
+use crate::domain::dmarc::{self, Applies, Found, Policy, Says, Stop};
+use crate::domain::records::Finding;
 use crate::domain::spf::Answers;
+use crate::domain::{services, tags};
 
 impl From<Stop> for Judgement {
     fn from(stop: Stop) -> Self {
@@ -19,11 +19,8 @@ impl From<Stop> for Judgement {
 
 /// The record says that its domain wants reports.
 pub(super) fn judge_reports(texts: &[String]) -> Finding {
-    let wants = |text: &String| {
-        let first = text.split(';').next().unwrap_or_default();
-        first.split_whitespace().collect::<String>() == "v=DMARC1"
-    };
-    if texts.iter().any(wants) {
+    let mut texts = texts.iter();
+    if texts.any(|text| tags::is_version(text, dmarc::VERSION)) {
         return Finding::verified();
     }
     Finding::fault(
@@ -41,46 +38,53 @@ impl Facts<'_> {
         };
         if own == Found::Several {
             let message = "is there several times, which counts as none; leave one";
-            return Judgement::Found(Finding::fault(DnsRecordState::Conflict, message));
+            let fault = Finding::fault(DnsRecordState::Conflict, message);
+            return Judgement::Found(fault.publishing_nothing());
         }
         let Some(applies) = applies else {
             return Judgement::Found(Finding::missing());
         };
+        let says = dmarc::policy(&applies, name);
         let existing = (applies.at == *name).then_some(applies.text.as_str());
-        let value = self.dmarc_value(existing.filter(|text| is_presentable(text)));
+        let Some(what) = self.dmarc_fault(&applies, &says) else {
+            let message = says.ok().and_then(|says| self.remark(&applies, says));
+            return Judgement::Found(Finding {
+                message,
+                ..Finding::satisfied(existing.filter(|text| is_presentable(text)))
+            });
+        };
         let state = existing.map_or(DnsRecordState::Missing, |_| DnsRecordState::Mismatch);
-        let fault = |message: String| {
-            Judgement::Found(Finding::fault(state, message).publishing(value.clone()))
+        let finding = if existing.is_none_or(is_presentable) {
+            let value = self.dmarc_value(existing, says.ok());
+            Finding::fault(state, format!("{what}; {PUBLISH}")).publishing(value)
+        } else {
+            Finding::fault(state, format!("{what}; correct the record")).publishing_nothing()
         };
-        let policy = match dmarc::policy(&applies, name) {
-            Ok(policy) => policy,
-            Err(what) => return fault(format!("{what}; publish the value in status.dnsRecords")),
+        Judgement::Found(finding)
+    }
+
+    /// What the record that applies lacks.
+    fn dmarc_fault(&self, applies: &Applies, says: &Result<Says, String>) -> Option<String> {
+        let says = match says {
+            Ok(says) => says,
+            Err(what) => return Some(what.clone()),
         };
-        if let Some(wanted) = self.dmarc_policy().filter(|wanted| policy < *wanted) {
-            return fault(format!(
-                "says p={}, and spec.dns.dmarc.policy asks for {}; publish the value in status.dnsRecords",
-                policy.word(),
-                wanted.word()
+        let wanted = self.dmarc_policy();
+        if let Some(wanted) = wanted.filter(|wanted| says.effective() < *wanted) {
+            let wanted = wanted.word();
+            return Some(format!(
+                "says {says}, and spec.dns.dmarc.policy asks for {wanted}"
             ));
         }
-        if let Some(address) = dmarc::lacks(&applies.text, self.dmarc_reports()) {
-            return fault(format!(
-                "sends no reports to {address} of spec.dns.dmarc.reports; publish the value in status.dnsRecords"
-            ));
-        }
-        let value = existing
-            .filter(|text| is_presentable(text))
-            .map(str::to_owned);
-        Judgement::Found(Finding {
-            message: self.remark(&applies, policy),
-            value,
-            ..Finding::verified()
-        })
+        let address = dmarc::lacks(&applies.text, self.dmarc_reports())?;
+        Some(format!(
+            "sends no reports to {address} of spec.dns.dmarc.reports"
+        ))
     }
 
     /// What to know of a record that is right. DKIM signatures are always aligned: they are of the very
     /// domain of From.
-    fn remark(&self, applies: &Applies, policy: Policy) -> Option<String> {
+    fn remark(&self, applies: &Applies, says: Says) -> Option<String> {
         let name = &self.domain.spec.domain;
         let bounces = self.domain.spec.bounces.as_ref();
         let paths = bounces.and_then(|bounces| {
@@ -101,12 +105,16 @@ impl Facts<'_> {
         }
         if applies.at != *name {
             return Some(format!(
-                "is not needed: that of {} applies, with p={}",
-                applies.at,
-                policy.word()
+                "is not needed: that of {} applies, with {says}",
+                applies.at
             ));
         }
-        (policy == Policy::None).then(|| {
+        if says.is_testing && says.policy != Policy::None {
+            return Some(format!(
+                "says {says}; remove t=y once reports show that all mail of the domain is signed"
+            ));
+        }
+        (says.policy == Policy::None).then(|| {
             "says p=none, which only watches; go on to quarantine and reject once reports show that all mail \
              of the domain is signed"
                 .to_owned()
@@ -114,16 +122,11 @@ impl Facts<'_> {
     }
 
     /// A logo is shown only with a policy that acts.
-    pub(super) fn judge_bimi(
-        &self,
-        wanted: &WantedRecord,
-        texts: &[String],
-        answers: &Answers,
-    ) -> Judgement {
+    pub(super) fn judge_bimi(&self, texts: &[String], answers: &Answers) -> Judgement {
         let dns = self.domain.spec.dns.as_ref();
         let logo = dns.and_then(|dns| dns.bimi_logo.as_deref());
         let name = &self.domain.spec.domain;
-        let judged = optional(wanted, texts, services::bimi(texts, logo));
+        let judged = optional(logo.is_some(), texts, services::bimi(texts, logo));
         let Judgement::Found(mut finding) = judged else {
             return judged;
         };
@@ -132,8 +135,8 @@ impl Facts<'_> {
                 Ok(applies) => applies,
                 Err(stop) => return stop.into(),
             };
-            let policy = applies.map(|applies| dmarc::policy(&applies, name));
-            if !matches!(policy, Some(Ok(Policy::Quarantine | Policy::Reject))) {
+            let says = applies.and_then(|applies| dmarc::policy(&applies, name).ok());
+            if says.is_none_or(|says| says.effective() == Policy::None) {
                 let message = "has no effect: logos are shown only with a DMARC policy of quarantine or reject";
                 finding.message = Some(message.to_owned());
             }
@@ -142,36 +145,32 @@ impl Facts<'_> {
     }
 
     /// Domain of the applying record, and domains of others that it sends reports to.
-    pub(super) fn strangers(&self, answers: &Answers) -> Vec<(String, String)> {
-        let found = dmarc::applies(&self.domain.spec.domain, answers);
-        let Ok(Some(applies)) = found else {
-            return Vec::new();
+    pub(super) fn strangers(&self, answers: &Answers) -> Result<Vec<(String, String)>, Stop> {
+        let found = dmarc::applies(&self.domain.spec.domain, answers)?;
+        let Some(applies) = found else {
+            return Ok(Vec::new());
         };
-        let strangers = dmarc::strangers(&applies, answers).unwrap_or_default();
-        strangers
-            .into_iter()
-            .map(|host| (applies.at.clone(), host))
-            .collect()
+        let strangers = dmarc::strangers(&applies, answers)?.into_iter();
+        Ok(strangers.map(|host| (applies.at.clone(), host)).collect())
+    }
+
+    /// Whether it can be told who gets reports.
+    pub(in crate::domain) fn knows_strangers(&self, answers: &Answers) -> bool {
+        self.strangers(answers).is_ok()
     }
 
     /// What has to be asked to know who gets reports.
     pub(super) fn strangers_need(&self, answers: &Answers) -> Option<super::Question> {
-        let applies = dmarc::applies(&self.domain.spec.domain, answers).ok()??;
-        match dmarc::strangers(&applies, answers) {
+        match self.strangers(answers) {
             Err(Stop::Needs(question)) => Some(question),
             _ => None,
         }
     }
 
-    pub(super) fn dmarc_value(&self, existing: Option<&str>) -> String {
-        let before = existing.map(|text| {
-            let at = self.domain.spec.domain.clone();
-            let text = text.to_owned();
-            dmarc::policy(&Applies { at, text }, &self.domain.spec.domain)
-        });
-        let before = before.and_then(Result::ok);
-        let policy = self.dmarc_policy().max(before).unwrap_or(Policy::None);
-        dmarc::record_with(existing, policy, self.dmarc_reports())
+    /// The record to publish where `existing` stands, or none of the domain's own, and `says` is what
+    /// applies: never less strict than that.
+    pub(super) fn dmarc_value(&self, existing: Option<&str>, says: Option<Says>) -> String {
+        dmarc::record_with(existing, says, self.dmarc_policy(), self.dmarc_reports())
     }
 
     fn dmarc_policy(&self) -> Option<Policy> {

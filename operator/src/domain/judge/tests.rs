@@ -32,6 +32,16 @@ fn zone(records: &[(&str, &str)]) -> Answers {
     answers
 }
 
+fn dmarc_line(domain: &SendingDomain, records: &[(&str, &str)]) -> String {
+    let lines = shown(domain, &relay(json!(null)), &zone(records));
+    let line = lines
+        .into_iter()
+        .find(|line| line.starts_with("_dmarc.mail.shop.example "));
+    let line = line.unwrap_or_default();
+    line.trim_start_matches("_dmarc.mail.shop.example ")
+        .to_owned()
+}
+
 /// `name state: message -> value` of each record that is shown.
 fn shown(domain: &SendingDomain, relay: &SmtpRelay, zone: &Answers) -> Vec<String> {
     let facts = Facts::new(domain, Some(relay));
@@ -138,7 +148,7 @@ fn spf_is_judged_by_whether_it_lets_the_relay_send() {
             Some("v=spf1 include:nothing.example include:amazonses.com -all"),
             format!(
                 "Mismatch: cannot be evaluated, include:nothing.example leads to no SPF record; {PUBLISH} -> \
-                 v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 include:nothing.example include:amazonses.com -all"
+                 v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 include:amazonses.com include:nothing.example -all"
             ),
         ),
     ];
@@ -186,7 +196,7 @@ fn dmarc_is_at_least_as_strict_as_asked_and_may_come_from_above() {
             json!(null),
             &[("_dmarc.example", "v=DMARC1; p=reject")]
         ),
-        line("Verified: is not needed: that of example applies, with p=reject -> v=DMARC1; p=none")
+        line("Verified: is not needed: that of example applies, with p=reject -> ")
     );
     let asked = json!({"dmarc": {"policy": "Quarantine", "reports": ["d@shop.example"]}});
     assert_eq!(
@@ -290,4 +300,183 @@ fn optional_records_are_shown_where_they_are_published_or_asked_for() {
     );
     let lines = shown(&asked, &relay, &zone(&published));
     assert!(lines[3].contains("Verified: has no effect"), "{}", lines[3]);
+}
+
+#[test]
+fn a_policy_from_above_is_never_weakened_by_the_value_to_publish() {
+    let mut below = domain(json!(null), json!(null));
+    below.spec.domain = "mail.shop.example".into();
+    let asking = |dmarc: Value| {
+        let mut domain = below.clone();
+        domain.spec.dns = serde_json::from_value(json!({"dmarc": dmarc})).unwrap();
+        domain
+    };
+    let reports = "sends no reports to d@shop.example of spec.dns.dmarc.reports";
+    let weaker = "says p=quarantine, and spec.dns.dmarc.policy asks for reject";
+    let rows = [
+        (
+            below.clone(),
+            "v=DMARC1; p=reject",
+            "Verified: is not needed: that of shop.example applies, with p=reject -> ".to_owned(),
+        ),
+        (
+            asking(json!({"reports": ["d@shop.example"]})),
+            "v=DMARC1; p=reject",
+            format!(
+                "Missing: {reports}; {PUBLISH} -> v=DMARC1; p=reject; rua=mailto:d@shop.example"
+            ),
+        ),
+        (
+            asking(json!({"policy": "None", "reports": ["d@shop.example"]})),
+            "v=DMARC1; p=reject; sp=quarantine; t=y",
+            format!(
+                "Missing: {reports}; {PUBLISH} -> v=DMARC1; p=quarantine; rua=mailto:d@shop.example; t=y"
+            ),
+        ),
+        (
+            asking(json!({"policy": "Reject"})),
+            "v=DMARC1; p=quarantine",
+            format!("Missing: {weaker}; {PUBLISH} -> v=DMARC1; p=reject"),
+        ),
+    ];
+    for (domain, above, expected) in rows {
+        let line = dmarc_line(&domain, &[("_dmarc.shop.example", above)]);
+        assert_eq!(line, expected, "{above}");
+    }
+}
+
+#[test]
+fn a_dmarc_record_that_tests_counts_a_level_lower() {
+    let mut testing = domain(json!({"dmarc": {"policy": "Reject"}}), json!(null));
+    testing.spec.domain = "mail.shop.example".into();
+    let own = "_dmarc.mail.shop.example";
+    let says = "says p=reject and t=y, which counts as p=quarantine";
+    assert_eq!(
+        dmarc_line(&testing, &[(own, "v=DMARC1; p=reject; t=y; adkim=s")]),
+        format!(
+            "Mismatch: {says}, and spec.dns.dmarc.policy asks for reject; {PUBLISH} -> v=DMARC1; p=reject; \
+             adkim=s"
+        )
+    );
+    testing.spec.dns = serde_json::from_value(json!({"dmarc": {"policy": "Quarantine"}})).unwrap();
+    assert_eq!(
+        dmarc_line(&testing, &[(own, "v=DMARC1; p=reject; t=y")]),
+        format!(
+            "Verified: {says}; remove t=y once reports show that all mail of the domain is signed -> v=DMARC1; \
+             p=reject; t=y"
+        )
+    );
+}
+
+#[test]
+fn a_dmarc_record_that_cannot_be_shown_or_stands_twice_has_no_value_to_publish() {
+    let mut odd = domain(json!({"dmarc": {"policy": "Reject"}}), json!(null));
+    odd.spec.domain = "mail.shop.example".into();
+    let own = "_dmarc.mail.shop.example";
+    assert_eq!(
+        dmarc_line(
+            &odd,
+            &[(own, "v=DMARC1; p=none;\trua=mailto:d@shop.example")]
+        ),
+        "Mismatch: says p=none, and spec.dns.dmarc.policy asks for reject; correct the record -> "
+    );
+    assert_eq!(
+        dmarc_line(
+            &odd,
+            &[(own, "v=DMARC1; p=reject"), (own, "v=DMARC1; p=none")]
+        ),
+        "Conflict: is there several times, which counts as none; leave one -> "
+    );
+}
+
+#[test]
+fn an_spf_record_that_no_value_can_be_made_of_is_to_be_corrected() {
+    let domain = domain(json!(null), json!(null));
+    let relay = relay(json!({"addresses": ["192.0.2.25"], "spfIncludes": ["amazonses.com"]}));
+    let line = |record: &str| {
+        let records = [("shop.example", record), ("amazonses.com", "v=spf1 a -all")];
+        shown(&domain, &relay, &zone(&records)).remove(0)
+    };
+    // No mechanism of the owner's is lost to an odd octet.
+    for odd in ['\t', '\u{a0}'] {
+        let text = line(&format!("v=spf1 mx{odd}ip4:198.51.100.1 -all"));
+        assert!(
+            text.ends_with(
+                "-> v=spf1 ip4:192.0.2.25 include:amazonses.com mx ip4:198.51.100.1 -all"
+            ),
+            "{text}"
+        );
+    }
+    let long: Vec<String> = (0..120)
+        .map(|at| format!(" ip4:198.51.100.{at}/32"))
+        .collect();
+    let long = long.concat();
+    let text = line(&format!("v=spf1{long} -all"));
+    assert!(
+        text.ends_with("correct the record, which is too long for a value to be made of it -> "),
+        "{text}"
+    );
+    let long: Vec<String> = (0..120).map(|at| format!(" ip4:192.0.2.{at}/32")).collect();
+    let long = long.concat();
+    assert_eq!(
+        line(&format!("v=spf1{long} include:amazonses.com -all")),
+        "shop.example Verified:  -> "
+    );
+}
+
+#[test]
+fn the_terms_of_the_owner_are_not_pushed_past_the_tenth_lookup() {
+    let domain = domain(json!(null), json!(null));
+    let relay = relay(json!({"spfIncludes": ["amazonses.com"]}));
+    let line = |hosts: usize| {
+        let hosts: Vec<String> = (0..hosts).map(|at| format!(" a:h{at}.example")).collect();
+        let hosts = hosts.concat();
+        let record = format!("v=spf1{hosts} -all");
+        let records = [
+            ("shop.example", record.as_str()),
+            ("amazonses.com", "v=spf1 a -all"),
+        ];
+        shown(&domain, &relay, &zone(&records)).remove(0)
+    };
+    assert!(
+        line(8).starts_with(&format!(
+            "shop.example Mismatch: does not include amazonses.com; {PUBLISH} -> v=spf1 include:amazonses.com a:h0"
+        )),
+        "{}",
+        line(8)
+    );
+    assert_eq!(
+        line(9),
+        "shop.example Mismatch: does not include amazonses.com; a record with all that is \
+         needed would ask DNS for more than 10 terms, which is an error to receivers; remove terms such as include -> "
+    );
+}
+
+#[test]
+fn a_dead_include_is_told_with_why_it_is_dead() {
+    let domain = domain(json!(null), json!(null));
+    let relay = relay(json!({"spfIncludes": ["amazonses.com"]}));
+    let line = |record: &str| {
+        let records = [("shop.example", record), ("amazonses.com", "v=spf1 a -all")];
+        let line = shown(&domain, &relay, &zone(&records)).remove(0);
+        line.trim_start_matches("shop.example ").to_owned()
+    };
+    for dead in [
+        "v=spf1 -all include:amazonses.com",
+        "v=spf1 ~all redirect=amazonses.com",
+        "v=spf1 -include:amazonses.com ~all",
+    ] {
+        let text = line(dead);
+        assert!(
+            text.starts_with("Mismatch: does not include amazonses.com; "),
+            "{text}"
+        );
+    }
+    let text = line("v=spf1 include:amazonses.com ipv4:192.0.2.1 -all");
+    assert!(
+        text.starts_with(
+            "Mismatch: cannot be evaluated, the record of shop.example has the term ipv4:192.0.2.1"
+        ),
+        "{text}"
+    );
 }

@@ -112,7 +112,7 @@ fn k17_a_value_spread_over_several_records_is_told_apart() {
     let (head, tail) = value.split_at(255);
     let record = made(Some(&texts(&[head, tail])), None);
     assert_eq!(record.state, DnsRecordState::Conflict);
-    let verdict = verdict(&[record], None);
+    let verdict = verdict(&[record], |_| None);
     assert_eq!(
         verdict.message,
         "TXT mail-r1._domainkey.shop.example is spread over several TXT records; make one record \
@@ -176,7 +176,7 @@ fn the_condition_tells_the_worst_and_the_remedy() {
         ),
     ];
     for (records, status, reason, message) in rows {
-        let verdict = verdict(&records, Some("no name server can be reached"));
+        let verdict = verdict(&records, |_| Some("no name server can be reached"));
         assert_eq!((verdict.status, verdict.reason), (status, reason));
         assert!(
             verdict.message.starts_with(message),
@@ -199,16 +199,56 @@ fn what_is_not_required_is_told_of_last_and_decides_nothing() {
     };
     let recommended = DnsRecordRequirement::Recommended;
     let missing = other(recommended, DnsRecordState::Missing);
-    let told = verdict(&[dkim.clone(), missing.clone()], None);
+    let told = verdict(&[dkim.clone(), missing.clone()], |_| None);
     assert_eq!((told.status, told.reason), (Some(true), "RecordsVerified"));
     assert_eq!(
         told.message,
         "all required records are published; recommended: TXT _dmarc.shop.example is missing"
     );
     let unknown = other(recommended, DnsRecordState::Unknown);
-    let told = verdict(&[dkim.clone(), unknown], None);
+    let told = verdict(&[dkim.clone(), unknown], |_| None);
     assert_eq!(told.message, "all records are published");
     let absent = made(Some(&Answer::None), None);
-    let told = verdict(&[absent, missing], None);
+    let told = verdict(&[absent, missing], |_| None);
     assert_eq!(told.reason, "RecordsMissing");
+}
+
+#[test]
+fn what_is_published_stays_through_an_outage_whatever_the_value_would_be() {
+    let failed = Answer::Failed("the name servers did not answer in time".into());
+    for purpose in [
+        DnsRecordPurpose::MtaSts,
+        DnsRecordPurpose::TlsReports,
+        DnsRecordPurpose::Bimi,
+        DnsRecordPurpose::Spf,
+        DnsRecordPurpose::Dmarc,
+    ] {
+        let wanted = WantedRecord {
+            purpose,
+            value: "v=X; made".into(),
+            ..wanted("_x.shop.example")
+        };
+        let published = Finding::satisfied(Some("v=X; published"));
+        let verified = record(wanted.clone(), Some(published), None, None);
+        assert_eq!(verified.value, "v=X; published");
+        assert_eq!(
+            record(wanted.clone(), None, Some(&failed), Some(&verified)),
+            verified
+        );
+    }
+}
+
+#[test]
+fn no_value_is_shown_that_might_be_worse_than_what_stands_there() {
+    let wanted = |purpose| WantedRecord {
+        purpose,
+        ..wanted("shop.example")
+    };
+    for purpose in [DnsRecordPurpose::Spf, DnsRecordPurpose::Dmarc] {
+        let record = record(wanted(purpose), None, None, None);
+        assert_eq!(
+            (record.value, record.split_value.len(), record.zone),
+            (String::new(), 0, String::new())
+        );
+    }
 }

@@ -56,7 +56,7 @@ pub(in crate::domain) fn is_spf(text: &str) -> bool {
 }
 
 /// The terms of a record, as they stand there.
-pub(super) fn terms(text: &str) -> impl Iterator<Item = &str> {
+fn terms(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|term| !term.is_empty()).skip(1)
 }
 
@@ -107,7 +107,7 @@ fn term(text: &str) -> Option<Term> {
 }
 
 /// `name=value`, where the `=` comes before any `:` or `/`.
-fn modifier(text: &str) -> Option<(&str, &str)> {
+pub(super) fn modifier(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.split_once('=')?;
     let mut characters = name.chars();
     let starts = characters.next()?.is_ascii_alphabetic();

@@ -302,7 +302,8 @@ fn included_domains_are_found_wherever_they_stand() {
     let answers = zone(
         "shop.example TXT v=spf1 include:a.example -include:refused.example include:%{d}.macro.example ~all
          a.example TXT v=spf1 redirect=b.example
-         b.example TXT v=spf1 include:Provider.example include:a.example -all
+         b.example TXT v=spf1 include:Provider.example -all
+         refused.example TXT v=spf1 ip4:198.51.100.0/24 -all
          provider.example TXT v=spf1 ip4:192.0.2.0/24 -all",
     );
     assert_eq!(
@@ -317,6 +318,65 @@ fn included_domains_are_found_wherever_they_stand() {
         includes("shop.example", "x.example", &Answers::new()),
         Outcome::Needs(Question::new("shop.example", Kind::Txt))
     );
+}
+
+#[test]
+fn an_include_counts_only_where_receivers_come_to_it() {
+    let of = |record: &str| {
+        let mut zone = zone(&format!(
+            "shop.example TXT {record}
+             other.example TXT v=spf1 ip4:198.51.100.0/24 -all
+             loop.example TXT v=spf1 include:loop.example -all
+             ends.example TXT v=spf1 -all include:provider.example
+             two.example TXT v=spf1 a
+             two.example TXT v=spf1 mx
+             provider.example TXT v=spf1 ip4:192.0.2.0/24 -all"
+        ));
+        zone.insert(Question::new("none.example", Kind::Txt), Answer::None);
+        includes("shop.example", "provider.example", &zone)
+    };
+    let lookups = |count: usize| " a".repeat(count);
+    let rows = [
+        (
+            "v=spf1 include:other.example include:Provider.example. -all".to_owned(),
+            "Pass",
+        ),
+        ("v=spf1 redirect=provider.example".to_owned(), "Pass"),
+        ("v=spf1 -all include:provider.example".to_owned(), "Fail"),
+        (
+            "v=spf1 ~all redirect=provider.example".to_owned(),
+            "SoftFail",
+        ),
+        ("v=spf1 include:ends.example ?all".to_owned(), "Neutral"),
+        (
+            format!("v=spf1{} include:provider.example -all", lookups(9)),
+            "Pass",
+        ),
+        (
+            format!("v=spf1{} include:provider.example -all", lookups(10)),
+            "Permanent",
+        ),
+        (
+            "v=spf1 include:provider.example -all ipv4:1.2.3.4".to_owned(),
+            "Permanent",
+        ),
+        (
+            "v=spf1 include:none.example include:provider.example".to_owned(),
+            "Permanent",
+        ),
+        (
+            "v=spf1 include:two.example include:provider.example".to_owned(),
+            "Permanent",
+        ),
+        (
+            "v=spf1 include:loop.example include:provider.example".to_owned(),
+            "Permanent",
+        ),
+    ];
+    for (record, expected) in rows {
+        let outcome = format!("{:?}", of(&record));
+        assert!(outcome.starts_with(expected), "{record}: {outcome}");
+    }
 }
 
 #[test]
@@ -338,7 +398,15 @@ fn what_is_added_to_a_record_comes_first_and_leaves_the_rest_as_it_was() {
         // No receiver can read the first term; what comes after all means nothing.
         (
             &["v=spf1 ipv4:1.2.3.4 a ?all mx exp=why.example"],
-            "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 a ?all",
+            "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 a ?all exp=why.example",
+        ),
+        // Modifiers count wherever they stand, and two explanations are an error.
+        (
+            &[
+                "v=spf1 exp=a.example -all x-other=1 redirect=b.example",
+                "v=spf1 mx exp=c.example X=2 x-other=1",
+            ],
+            "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 mx -all exp=a.example x-other=1 X=2",
         ),
         (
             &["v=spf1 a -all", "v=spf1 mx A ~all"],

@@ -109,7 +109,12 @@ proptest! {
             prop_assert!(!condition.reason.is_empty() && !condition.message.is_empty());
         }
         for record in &status.dns_records {
-            prop_assert!(!record.value.is_empty() && record.value.len() <= 4096, "{:?}", record);
+            let message = record.message.as_deref().unwrap_or_default();
+            let offers = message.contains("the value in status.dnsRecords");
+            prop_assert!(!(offers && record.value.is_empty()), "{:?}", record);
+            prop_assert_eq!(record.value.is_empty(), record.zone.is_empty());
+            prop_assert!(record.value.len() <= 4096, "{:?}", record);
+            prop_assert!(!record.value.chars().any(char::is_control), "{:?}", record);
             let faulty = [DnsRecordState::Mismatch, DnsRecordState::Conflict, DnsRecordState::Missing];
             prop_assert!(!faulty.contains(&record.state) || record.message.is_some(), "{:?}", record);
             let printable = |text: &str| !text.chars().any(char::is_control);

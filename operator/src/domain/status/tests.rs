@@ -465,3 +465,101 @@ fn a_revoked_key_is_shown_with_the_record_that_revokes_it() {
         assert_eq!(status.dns_records[1].value, "v=DKIM1; p=");
     }
 }
+
+#[test]
+fn a_return_path_that_leads_to_no_spf_record_is_told_and_what_to_set() {
+    let follows = |own: Answer| {
+        let answer = Answer::Records(vec!["v=spf1 redirect=shop.example".into()]);
+        let answers = [
+            (Kind::Mx, Answer::Records(vec!["10 mx.shop.example".into()])),
+            (Kind::Txt, answer),
+        ];
+        let mut domain = domain("shop", "web", 1, "shop.example");
+        let bounces = serde_json::json!({"domain": "bounces.shop.example"});
+        domain.spec.bounces = serde_json::from_value(bounces).unwrap();
+        let mut relay = relay(open());
+        relay.spec.hostname = Some("mx.shop.example".into());
+        let mut check = published();
+        let asked = answers.map(|(kind, answer)| (ask(kind, "bounces.shop.example"), answer));
+        check.answers.extend(asked);
+        check.answers.insert(txt("shop.example"), own);
+        let seen = Seen {
+            relay: Some(Arc::new(relay)),
+            check,
+            ..seen()
+        };
+        let (status, _) = build(&domain, &seen, &judged(), &applied(), true, now());
+        let condition = conditions::find(&status.conditions, "DnsVerified").unwrap();
+        format!("{} {}", condition.reason, condition.message)
+    };
+    for none in [
+        Answer::None,
+        Answer::Records(vec!["google-site-verification=x".into()]),
+    ] {
+        assert_eq!(
+            follows(none),
+            "RecordsMissing the SPF record of bounces.shop.example cannot be evaluated, redirect=shop.example leads \
+             to no SPF record; set spec.egress of SmtpRelay outbox, and status.dnsRecords has the SPF record of \
+             shop.example to publish"
+        );
+    }
+    let good = Answer::Records(vec!["v=spf1 mx -all".into()]);
+    assert!(follows(good).starts_with("RecordsVerified"));
+}
+
+#[test]
+fn a_failed_lookup_is_told_in_the_words_of_the_record_that_it_was_for() {
+    let failed = |cause: &str| Answer::Failed(cause.to_owned());
+    let answers = BTreeMap::from([
+        (txt("a.example"), failed("the name server answered REFUSED")),
+        (
+            txt("mail-e1._domainkey.shop.example"),
+            failed("no name server can be reached"),
+        ),
+    ]);
+    let seen = Seen {
+        check: Check {
+            answers,
+            again: None,
+        },
+        ..seen()
+    };
+    let domain = domain("shop", "web", 1, "shop.example");
+    let (status, _) = build(&domain, &seen, &judged(), &applied(), true, now());
+    let condition = conditions::find(&status.conditions, "DnsVerified").unwrap();
+    assert_eq!(
+        condition.message,
+        "TXT mail-e1._domainkey.shop.example cannot be looked up: no name server can be reached"
+    );
+}
+
+#[test]
+fn who_gets_reports_stays_in_the_status_through_an_outage() {
+    let mut domain = domain("shop", "web", 1, "shop.example");
+    let name = "shop.example._report._dmarc.reports.test";
+    let mut check = published();
+    let dmarc = "v=DMARC1; p=reject; rua=mailto:r@reports.test";
+    let records = [("_dmarc.shop.example", dmarc), (name, "v=DMARC1")];
+    check.answers.extend(records.map(|(name, text)| {
+        let answer = Answer::Records(vec![text.to_owned()]);
+        (txt(name), answer)
+    }));
+    for above in ["_dmarc.example", "_dmarc.reports.test", "_dmarc.test"] {
+        check.answers.insert(txt(above), Answer::None);
+    }
+    let in_order = Seen {
+        check: check.clone(),
+        ..seen()
+    };
+    let (first, _) = build(&domain, &in_order, &judged(), &applied(), true, now());
+    assert!(first.dns_records.iter().any(|record| record.name == name));
+    domain.status = Some(first.clone());
+    let failed = Answer::Failed("no answer".into());
+    for question in ["_dmarc.shop.example", "_dmarc.reports.test"] {
+        let mut check = check.clone();
+        check.answers.insert(txt(question), failed.clone());
+        let outage = Seen { check, ..seen() };
+        let (second, _) = build(&domain, &outage, &judged(), &applied(), true, now());
+        assert_eq!(second.dns_records, first.dns_records, "{question}");
+    }
+}
