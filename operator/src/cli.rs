@@ -32,6 +32,11 @@ struct ReleaseArguments {
     /// Namespace of the SmtpRelays; may be repeated. All namespaces when not given.
     #[arg(long = "namespace", value_name = "NAME")]
     namespaces: Vec<String>,
+
+    /// Namespace of the operator whose SmtpRelays are meant; those that another one has in hand keep the
+    /// finalizer. All SmtpRelays when not given.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    operator_namespace: Option<String>,
 }
 
 /// Arguments of `operator run`.
@@ -105,7 +110,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Crds(arguments) => write_crds(arguments),
-        Command::Release(arguments) => release(&arguments.namespaces),
+        Command::Release(arguments) => release(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,8 +121,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn release(namespaces: &[String]) -> anyhow::Result<()> {
-    let released = release::run(namespaces)?;
+fn release(arguments: &ReleaseArguments) -> anyhow::Result<()> {
+    let operator = arguments.operator_namespace.as_deref();
+    let released = release::run(&arguments.namespaces, operator)?;
     writeln!(
         std::io::stdout(),
         "finalizer taken off {released} SmtpRelays"

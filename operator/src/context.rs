@@ -23,6 +23,7 @@ use crate::kubernetes::backoff::Backoff;
 use crate::kubernetes::queue::Key;
 use crate::kubernetes::store::Store;
 use crate::kubernetes::triggers::Triggers;
+use crate::kubernetes::watch::Scope;
 use crate::relay::admin::AdminClients;
 use crate::render::{Namespaces, Programmed};
 use crate::telemetry::Metrics;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub dns_servers: Vec<SocketAddr>,
     /// Namespace that the operator runs in, if it runs in a cluster.
     pub namespace: Option<String>,
+    /// Namespaces that the operator watches.
+    pub scope: Scope,
 }
 
 /// Caches. Those of core kinds hold only what the operator made.

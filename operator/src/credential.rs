@@ -67,8 +67,9 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
-    if holder::attached_elsewhere(&context, &credential.relay_key(), now).await {
-        return Ok(Action::requeue(holder::PAUSE));
+    let relay = credential.relay_key();
+    if let Some(action) = holder::left_alone(&context, credential.as_ref(), &relay, now).await {
+        return Ok(action);
     }
     let seen = dereference::run(&credential, &context).await?;
     let judged = validate::run(&credential, &seen);

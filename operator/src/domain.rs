@@ -88,8 +88,9 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
-    if holder::attached_elsewhere(&context, &domain.relay_key(), now).await {
-        return Ok(Action::requeue(holder::PAUSE));
+    let relay = domain.relay_key();
+    if let Some(action) = holder::left_alone(&context, domain.as_ref(), &relay, now).await {
+        return Ok(action);
     }
     let seen = dereference::run(&domain, &context, now).await?;
     let judged = validate::run(&domain, &seen, now);

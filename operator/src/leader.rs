@@ -15,8 +15,10 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use operator_api::names::WATCHED_ANNOTATION;
 use tokio_util::sync::CancellationToken;
 
+use crate::kubernetes::watch::Scope;
 use election::{Decision, Observed, decide};
 
 /// Name of the Lease.
@@ -38,6 +40,7 @@ pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
+    watched: Option<String>,
     observed: Option<Observed>,
 }
 
@@ -48,8 +51,16 @@ impl Candidate {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity,
+            watched: None,
             observed: None,
         }
+    }
+
+    /// Says on the Lease what its holder watches, so that operators of other namespaces know what is theirs.
+    #[must_use]
+    pub fn watching(mut self, scope: &Scope) -> Self {
+        self.watched = Some(scope.text());
+        self
     }
 
     /// Waits until this process leads; false when `stop` came first.
@@ -161,14 +172,19 @@ impl Candidate {
         let acquired = old_spec
             .filter(|_| renews)
             .and_then(|spec| spec.acquire_time.clone());
+        let mut metadata = old.map_or_else(
+            || ObjectMeta {
+                name: Some(self.name.clone()),
+                ..ObjectMeta::default()
+            },
+            |lease| lease.metadata.clone(),
+        );
+        if let Some(watched) = &self.watched {
+            let annotations = metadata.annotations.get_or_insert_default();
+            annotations.insert(WATCHED_ANNOTATION.to_owned(), watched.clone());
+        }
         Lease {
-            metadata: old.map_or_else(
-                || ObjectMeta {
-                    name: Some(self.name.clone()),
-                    ..ObjectMeta::default()
-                },
-                |lease| lease.metadata.clone(),
-            ),
+            metadata,
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.identity.clone()),
                 lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),

@@ -31,7 +31,7 @@ use operator_api::conditions::reason;
 
 use crate::certificates::CertificateError;
 use crate::context::Context;
-use crate::holder;
+use crate::holder::{self, Hand};
 use crate::kubernetes::apply::ApplyError;
 use crate::kubernetes::controller::{Action, Failure};
 use crate::kubernetes::events::{self, RECONCILE};
@@ -87,10 +87,15 @@ fn key(relay: &SmtpRelay) -> Key {
 /// Brings one relay in order.
 pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<Action, RelayError> {
     let now = Timestamp::now();
-    if let Some(other) = holder::elsewhere(&context, &relay, now).await {
-        let (recorder, note) = (&context.recorder, holder::note(&other));
-        events::warning(recorder, relay.as_ref(), holder::REASON, RECONCILE, &note).await;
-        return Ok(Action::requeue(holder::PAUSE));
+    match holder::of_relay(&context.client, &context.settings, &relay, now).await {
+        Hand::Own => {}
+        Hand::Other(other) => {
+            let (recorder, note) = (&context.recorder, holder::note(&other));
+            events::warning(recorder, relay.as_ref(), holder::REASON, RECONCILE, &note).await;
+            return Ok(Action::requeue(holder::PAUSE));
+        }
+        // Who cannot tell stays away, and asks again.
+        Hand::Unknown => return Ok(Action::requeue(holder::PAUSE)),
     }
     if relay.metadata.deletion_timestamp.is_some() {
         return cleanup::run(&relay, &context, now).await;
@@ -104,7 +109,7 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
     let found = dereference::run(&relay, &context, now).await?;
     let judged = validate::run(&found, now)?;
     let prepared = build::run(&found, judged, &context.settings, now);
-    let verdict = match Box::pin(apply::run(&context, &found, prepared)).await {
+    let verdict = match Box::pin(apply::run(&context, &found, prepared, now)).await {
         Ok(applied) => status::run(&context, &found, applied, now).await?,
         Err(RelayError::Apply(error @ ApplyError::Conflict { .. })) => {
             let violation = Violation::new(reason::NAME_CONFLICT, error.to_string());

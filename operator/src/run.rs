@@ -74,7 +74,8 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         let identity = arguments.identity.clone().unwrap_or_else(made_up_identity);
         let namespace = arguments.operator_namespace.clone();
         let namespace = namespace.unwrap_or(default_namespace);
-        let candidate = Candidate::new(client.clone(), &namespace, LEASE, identity);
+        let candidate = Candidate::new(client.clone(), &namespace, LEASE, identity)
+            .watching(&watches::scope(&arguments.namespaces));
         lead(candidate, arguments, client, metrics, &health, &stop).await
     } else {
         work(arguments, client, metrics, &health, &stop).await
@@ -161,6 +162,7 @@ async fn work(
             relay_image: arguments.relay_image,
             dns_servers: arguments.dns_servers,
             namespace: arguments.operator_namespace,
+            scope,
         },
     });
     controllers(&context, stop).await;

@@ -34,8 +34,15 @@ pub const ROTATE_NOW_ANNOTATION: &str = "mailrelay.dev/rotate-now";
 /// Annotation with a digest of what the operator last applied to an object.
 pub const APPLIED_ANNOTATION: &str = "mailrelay.dev/applied";
 
+/// Annotation of a claim or Secret that may be deleted by a user, with value `true`.
+pub const ALLOW_DELETION_ANNOTATION: &str = "mailrelay.dev/allow-deletion";
+
 /// Annotation of an SmtpRelay with the namespace of the operator that has it in hand.
 pub const OPERATOR_ANNOTATION: &str = "mailrelay.dev/operator";
+
+/// Annotation of the operator's Lease with the namespaces that its holder watches, separated by commas; `*`, or
+/// none, for all.
+pub const WATCHED_ANNOTATION: &str = "mailrelay.dev/watch-namespaces";
 
 /// Port of `/healthz`, `/readyz` and `/metrics` in relay pods.
 pub const HEALTH_PORT: i32 = 8080;

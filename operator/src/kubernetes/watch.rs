@@ -20,6 +20,9 @@ use tokio::task::JoinSet;
 use super::queue::Key;
 use super::store::{self, Indices, Store};
 
+/// All namespaces, in a text.
+const ALL: &str = "*";
+
 /// What the operator watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -30,6 +33,30 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Scope from the text of an annotation; all namespaces without one.
+    pub fn parse(text: Option<&str>) -> Self {
+        match text.filter(|text| !text.is_empty() && *text != ALL) {
+            None => Self::Cluster,
+            Some(text) => Self::Namespaces(text.split(',').map(str::to_owned).collect()),
+        }
+    }
+
+    /// Text of an annotation from which [`Scope::parse`] makes the same.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Cluster => ALL.to_owned(),
+            Self::Namespaces(names) => names.join(","),
+        }
+    }
+
+    /// Whether objects of `namespace` are watched.
+    pub fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespaces(names) => names.iter().any(|name| name == namespace),
+        }
+    }
+
     /// One API per watch.
     pub fn apis<K>(&self, client: &Client) -> Vec<Api<K>>
     where

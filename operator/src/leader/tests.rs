@@ -8,11 +8,14 @@ use crate::testing::{Server, answer, failure, pair};
 fn candidate() -> (Candidate, Server) {
     let (client, server) = pair();
     let candidate = Candidate::new(client, "mail", "operator", "pod-a".to_owned());
+    let scope = Scope::Namespaces(vec!["press".to_owned(), "shop".to_owned()]);
+    let candidate = candidate.watching(&scope);
     (candidate, server)
 }
 
 fn lease(holder: &str, version: &str) -> Value {
-    json!({"metadata": {"name": "operator", "resourceVersion": version},
+    let watched = json!({"mailrelay.dev/watch-namespaces": "*"});
+    json!({"metadata": {"name": "operator", "resourceVersion": version, "annotations": watched},
         "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 3}})
 }
 
@@ -53,6 +56,9 @@ async fn a_released_lease_is_taken_at_once_with_the_version_that_was_read() {
     assert!(held);
     assert_eq!(sent["metadata"]["resourceVersion"], "7");
     assert_eq!(sent["spec"]["leaseTransitions"], 4);
+    // What the holder before watched says nothing any more.
+    let watched = &sent["metadata"]["annotations"]["mailrelay.dev/watch-namespaces"];
+    assert_eq!(watched, "press,shop");
 }
 
 #[tokio::test]

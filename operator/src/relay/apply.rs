@@ -43,6 +43,7 @@ pub(super) async fn run(
     context: &Context,
     found: &Found,
     prepared: Prepared,
+    now: Timestamp,
 ) -> Result<Applied, RelayError> {
     let Prepared {
         service_account,
@@ -67,7 +68,7 @@ pub(super) async fn run(
             .find_map(|live| live.as_ref().filter(|live| live.name_any() == name));
         apply(context, secret, live).await?;
     }
-    apply_issued(context, found, issued.as_ref()).await?;
+    apply_issued(context, found, issued.as_ref(), now).await?;
     cached(context, &service_account, &stores.service_accounts).await?;
     match &ca {
         Some(ca) => cached(context, ca, &stores.config_maps).await?,
@@ -112,13 +113,14 @@ async fn apply_issued(
     context: &Context,
     found: &Found,
     wanted: Option<&Certificate>,
+    now: Timestamp,
 ) -> Result<(), RelayError> {
     match (wanted, &found.issued) {
         (Some(wanted), Lookup::Known(live)) => {
             apply(context, wanted, live.as_deref()).await?;
         }
         (None, lookup) if found.relay.spec.issuer().is_none() => {
-            issued::clear(&found.relay, lookup, context).await?;
+            issued::clear(&found.relay, lookup, context, now).await?;
         }
         _ => {}
     }

@@ -46,7 +46,7 @@ pub(super) async fn run(
             return Ok(Action::requeue(pause(waited)));
         }
         // What cert-manager wrote has no owner that would take it along.
-        if !issued::clear(relay, &found.issued, context).await? {
+        if !issued::clear(relay, &found.issued, context, now).await? {
             return Ok(Action::requeue(pause(waited)));
         }
         tell_kept(context, &found, &round.kept).await;
@@ -153,7 +153,8 @@ async fn tell_kept(context: &Context, found: &Found, kept: &[(String, String)]) 
     let list = kept.iter().map(|(claim, why)| format!("{claim} ({why})"));
     let note = format!(
         "claims are kept, since they may hold accepted mail; make an SmtpRelay of the same name to \
-         deliver it, or delete them to throw it away: {}",
+         deliver it, or annotate them {}=true and delete them to throw it away: {}",
+        names::ALLOW_DELETION_ANNOTATION,
         list.collect::<Vec<_>>().join(", ")
     );
     tracing::warn!(

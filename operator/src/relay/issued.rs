@@ -5,6 +5,10 @@
 //! looked at with each reconcile and not watched, since a cluster without cert-manager has nothing to
 //! watch; the Secret that it ends in is watched as all are.
 
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use kube::{CustomResource, Resource as _, ResourceExt as _};
@@ -17,6 +21,12 @@ use crate::certificates::serving_names;
 use crate::context::Context;
 use crate::labels;
 use crate::render::{Violation, hostname};
+
+/// Value of the component label of what is made here.
+const COMPONENT: &str = "issued-certificate";
+const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// How long a Certificate that is deleted may stay: somebody's finalizer on it must not keep the relay.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What cert-manager is asked for; the fields that the operator sets.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,12 +113,22 @@ pub(super) async fn look(relay: &SmtpRelay, context: &Context) -> Result<Lookup,
 }
 
 /// The Secret that cert-manager wrote, as the cache has it.
-fn secret(
-    context: &Context,
-    key: &Key,
-) -> Option<std::sync::Arc<k8s_openapi::api::core::v1::Secret>> {
+fn secret(context: &Context, key: &Key) -> Option<Arc<Secret>> {
     let reference = ObjectRef::new(&names::issued_secret(&key.1)).within(&key.0);
-    context.stores.secrets.get(&reference)
+    let secret = context.stores.secrets.get(&reference);
+    secret.filter(|secret| is_issued(secret, &key.1))
+}
+
+/// Whether a Secret is what cert-manager wrote for the relay, and not somebody's who took the name.
+fn is_issued(secret: &Secret, relay: &str) -> bool {
+    let labels = labels::of_relay(relay, COMPONENT);
+    let labelled = [names::RELAY_LABEL, COMPONENT_LABEL]
+        .iter()
+        .all(|label| secret.labels().get(*label) == labels.get(*label));
+    // cert-manager can be told to make its Certificate the owner.
+    let certificate = names::issued_secret(relay);
+    let mut owners = secret.owner_references().iter();
+    labelled && owners.all(|owner| owner.kind == "Certificate" && owner.name == certificate)
 }
 
 /// The Certificate that should be; `None` without an issuer, or where it cannot be made.
@@ -123,7 +143,7 @@ pub(super) fn wanted(relay: &SmtpRelay, lookup: &Lookup) -> Option<Certificate> 
     if dns_names.is_empty() {
         dns_names.extend(serving_names(&name, &namespace, &hostname(relay)));
     }
-    let labels = labels::of_relay(&name, "issued-certificate");
+    let labels = labels::of_relay(&name, COMPONENT);
     let spec = CertificateSpec {
         secret_name: secret_name.clone(),
         dns_names,
@@ -210,35 +230,24 @@ fn not_ready(certificate: &Certificate) -> Option<String> {
 }
 
 /// Removes what a relay without an issuer has left, the Certificate first: while it is there, its Secret
-/// would be written again. Whether nothing is left.
+/// would be written again. Whether nothing is left, or nothing is waited for any more.
 pub(super) async fn clear(
     relay: &SmtpRelay,
     lookup: &Lookup,
     context: &Context,
+    now: Timestamp,
 ) -> Result<bool, RelayError> {
-    let ours = |object: &Certificate| {
-        let uid = relay.uid();
-        let mut owners = object.owner_references().iter();
-        owners.any(|owner| Some(&owner.uid) == uid.as_ref())
-    };
-    match lookup {
-        Lookup::NotAsked | Lookup::Unknown | Lookup::Refused(_) => Ok(true),
-        Lookup::Known(Some(certificate)) if !ours(certificate) => Ok(true),
-        Lookup::Known(Some(certificate)) => {
-            if certificate.meta().deletion_timestamp.is_none() {
-                context
-                    .applier
-                    .delete(&context.client, certificate.as_ref())
-                    .await?;
-            }
+    let (client, applier) = (&context.client, &context.applier);
+    match rest(relay, lookup, now) {
+        Rest::Nothing => Ok(true),
+        Rest::Delete(certificate) => {
+            applier.delete(client, certificate).await?;
             Ok(false)
         }
-        Lookup::Known(None) => {
+        Rest::Wait => Ok(false),
+        Rest::Secret => {
             if let Some(secret) = secret(context, &super::key(relay)) {
-                context
-                    .applier
-                    .delete(&context.client, secret.as_ref())
-                    .await?;
+                applier.delete(client, secret.as_ref()).await?;
             }
             Ok(true)
         }
@@ -249,6 +258,37 @@ pub(super) async fn clear(
 pub(super) fn forget(context: &Context, (namespace, name): &Key) {
     let name = names::issued_secret(name);
     context.applier.forget::<Certificate>(namespace, &name);
+}
+
+/// What is left to do.
+#[derive(Clone, Copy, Debug)]
+enum Rest<'a> {
+    Nothing,
+    /// The Certificate has to go.
+    Delete(&'a Certificate),
+    /// It is about to go.
+    Wait,
+    /// It is gone, or somebody keeps it for longer than we wait; the Secret has to go.
+    Secret,
+}
+
+/// What is left to do. Pure.
+fn rest<'a>(relay: &SmtpRelay, lookup: &'a Lookup, now: Timestamp) -> Rest<'a> {
+    let certificate = match lookup {
+        Lookup::NotAsked | Lookup::Unknown | Lookup::Refused(_) => return Rest::Nothing,
+        Lookup::Known(None) => return Rest::Secret,
+        Lookup::Known(Some(certificate)) => certificate.as_ref(),
+    };
+    let uid = relay.uid();
+    let mut owners = certificate.owner_references().iter();
+    if !owners.any(|owner| Some(&owner.uid) == uid.as_ref()) {
+        return Rest::Nothing;
+    }
+    match &certificate.meta().deletion_timestamp {
+        None => Rest::Delete(certificate),
+        Some(deleted) if now.duration_since(deleted.0) < PATIENCE => Rest::Wait,
+        Some(_) => Rest::Secret,
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ fn relays(rows: &[(&str, &[&str])]) -> Value {
 
 #[tokio::test]
 async fn o7_an_uninstall_takes_our_finalizer_off_and_leaves_others() {
+    tokio::time::pause();
     let (client, mut server) = pair();
     let api = Api::all(client.clone());
     let held: &[(&str, &[&str])] = &[
@@ -43,7 +44,7 @@ async fn o7_an_uninstall_takes_our_finalizer_off_and_leaves_others() {
         answer(&mut server, "GET", PATH, 200, &relays(&held[1..])).await;
         first
     };
-    let (released, sent) = tokio::join!(release(&client, &api), script);
+    let (released, sent) = tokio::join!(release(&client, &api, None), script);
     assert_eq!(released.unwrap(), 1);
     assert_eq!(
         sent["metadata"],
@@ -57,8 +58,46 @@ async fn a_cluster_without_the_kind_has_nothing_to_release() {
     let api = Api::all(client.clone());
     let missing = failure(404, "NotFound");
     let (released, _) = tokio::join!(
-        release(&client, &api),
+        release(&client, &api, None),
         answer(&mut server, "GET", PATH, 404, &missing)
     );
     assert_eq!(released.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn o7_an_uninstall_leaves_relays_of_another_operator_and_gives_its_own_time_to_stop() {
+    tokio::time::pause();
+    let (client, mut server) = pair();
+    let api = Api::all(client.clone());
+    let finalizer: &[&str] = &["mailrelay.dev/finalizer"];
+    let rows = [
+        ("ours", finalizer),
+        ("theirs", finalizer),
+        ("nobodys", finalizer),
+    ];
+    let mut list = relays(&rows);
+    for (index, operator) in [(0, "ops-a"), (1, "ops-b")] {
+        list["items"][index]["metadata"]["annotations"] = json!({OPERATOR_ANNOTATION: operator});
+    }
+    let started = tokio::time::Instant::now();
+    let script = async {
+        // The operator puts its finalizers back, until it has stopped.
+        for look in 0..8 {
+            answer(&mut server, "GET", PATH, 200, &list).await;
+            let written = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                "metadata": {"name": "x"}});
+            answer(&mut server, "PATCH", "/smtprelays/ours", 200, &written).await;
+            answer(&mut server, "PATCH", "/smtprelays/nobodys", 200, &written).await;
+            assert!(started.elapsed() >= look * PAUSE);
+        }
+        list["items"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|one| one["metadata"]["name"] == "theirs");
+        answer(&mut server, "GET", PATH, 200, &list).await;
+    };
+    let (released, ()) = tokio::join!(release(&client, &api, Some("ops-a")), script);
+    assert_eq!(released.unwrap(), 16);
+    // Longer than the grace of the operator's pod.
+    assert!(started.elapsed() >= std::time::Duration::from_secs(30));
 }

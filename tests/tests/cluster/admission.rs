@@ -15,6 +15,14 @@ fn open(replicas: u32, networks: &str) -> String {
     )
 }
 
+/// As [`open`] with one replica, with these listeners.
+fn with(listeners: &str, networks: &str) -> String {
+    format!(
+        "apiVersion: mailrelay.dev/v1alpha1\nkind: SmtpRelay\nmetadata: {{name: {RELAY}}}\nspec:\n  \
+         listeners: [{listeners}]\n  clients: {{cidrs: [{networks}]}}\n"
+    )
+}
+
 /// `kubectl` with these arguments as a user of the namespace, who has Kubernetes' role `role`.
 async fn user(
     scenario: &Scenario,
@@ -124,6 +132,18 @@ async fn who_edits_a_namespace_has_relays_in_it_and_only_its_administrator_opens
         done(&user(scenario, "edit", APPLY, &open(0, "10.0.0.0/8")).await?)?;
         let wider = open(0, "10.0.0.0/8, 172.16.0.0/12");
         refused(&user(scenario, "edit", APPLY, &wider).await?, "needs the verb \"open\"")?;
+        let printers = "{name: printers, port: 2526, authentication: None}";
+        let second = format!("{printers}, {{name: scanners, port: 2527, authentication: None}}");
+        let second = with(&second, "10.0.0.0/8");
+        refused(&user(scenario, "edit", APPLY, &second).await?, "send by printers, scanners")?;
+
+        // A login that is left to the client is one that nobody needs.
+        let optional = "{name: desks, port: 2528, authentication: Optional}";
+        done(&user(scenario, "edit", APPLY, &with(optional, "")).await?)?;
+        let desks = with(optional, "10.0.0.0/8");
+        refused(&user(scenario, "edit", APPLY, &desks).await?, "send by desks")?;
+        done(&user(scenario, "admin", APPLY, &desks).await?)?;
+        done(&user(scenario, "edit", APPLY, &desks).await?)?;
         let closed = scenario.manifests("");
         done(&user(scenario, "edit", APPLY, &closed).await?)
     })

@@ -25,6 +25,7 @@ fn settings() -> Settings {
         relay_image: "registry.example/relay:1".to_owned(),
         dns_servers: Vec::new(),
         namespace: Some("operators".to_owned()),
+        scope: crate::kubernetes::watch::Scope::Cluster,
     }
 }
 

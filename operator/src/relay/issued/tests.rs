@@ -103,6 +103,76 @@ fn what_keeps_a_certificate_away_is_named_with_its_remedy() {
 }
 
 #[test]
+fn o7_a_certificate_that_somebody_keeps_is_waited_for_and_not_for_ever() {
+    let now: Timestamp = "2026-05-04T10:00:00Z".parse().unwrap();
+    let relay = relay(json!({"secretName": "bought"}));
+    let deleted = |deleted: Option<&str>, relay: &SmtpRelay| {
+        let Lookup::Known(Some(mut certificate)) = found(&json!([])) else {
+            panic!("no Certificate");
+        };
+        certificate.metadata.deletion_timestamp =
+            deleted.map(|deleted| serde_json::from_value(json!(deleted)).unwrap());
+        let lookup = Lookup::Known(Some(certificate));
+        format!("{:?}", rest(relay, &lookup, now))
+            .chars()
+            .take(6)
+            .collect::<String>()
+    };
+    assert_eq!(deleted(None, &relay), "Delete");
+    assert_eq!(deleted(Some("2026-05-04T09:59:30Z"), &relay), "Wait");
+    assert_eq!(deleted(Some("2026-05-04T09:58:30Z"), &relay), "Secret");
+    let mut anew = relay.clone();
+    anew.metadata.uid = Some("9d0e".to_owned());
+    assert_eq!(deleted(None, &anew), "Nothin");
+    assert!(matches!(
+        rest(&relay, &Lookup::Known(None), now),
+        Rest::Secret
+    ));
+}
+
+#[test]
+fn only_what_cert_manager_wrote_for_the_relay_is_its_secret() {
+    let rows = [
+        ("outbox", "issued-certificate", json!([]), true),
+        (
+            "outbox",
+            "issued-certificate",
+            json!([("Certificate", "outbox-tls-issued")]),
+            true,
+        ),
+        // An SmtpCredential with this secretName.
+        (
+            "outbox",
+            "binding",
+            json!([("SmtpCredential", "orders")]),
+            false,
+        ),
+        (
+            "outbox",
+            "issued-certificate",
+            json!([("SmtpCredential", "orders")]),
+            false,
+        ),
+        ("inbox", "issued-certificate", json!([]), false),
+        ("outbox", "binding", json!([]), false),
+    ];
+    for (name, component, owners, expected) in rows {
+        let owner = |owner: &Value| json!({"apiVersion": "v1", "kind": owner[0], "name": owner[1], "uid": "1f"});
+        let owners: Vec<Value> = owners.as_array().unwrap().iter().map(owner).collect();
+        let secret: Secret = serde_json::from_value(json!({"metadata": {
+            "name": "outbox-tls-issued", "ownerReferences": owners,
+            "labels": {names::RELAY_LABEL: name, COMPONENT_LABEL: component},
+        }}))
+        .unwrap();
+        assert_eq!(
+            is_issued(&secret, "outbox"),
+            expected,
+            "{name} {component} {owners:?}"
+        );
+    }
+}
+
+#[test]
 fn a_certificate_in_force_that_is_not_renewed_is_told() {
     let issued = relay(json!({"issuerRef": {"name": "inner"}}));
     let ready = |status: &str| {
