@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 /// A duration as text, such as `5m`, `1h30m` or `250ms`.
 pub type Duration = String;
 
+/// Takes the description off the schema of an enum of optional fields: in the definition it would take the place of
+/// the field's own, which alone has defaults and what each value does.
+pub(crate) fn undescribed(schema: &mut schemars::Schema) {
+    schema.remove("description");
+}
+
 /// Which namespaces are meant; the same three words as in Gateway API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -196,6 +196,7 @@ pub struct Dmarc {
 
 /// What receivers are to do with mail that is not proven to be the domain's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum DmarcPolicy {
     /// Nothing.
     None,

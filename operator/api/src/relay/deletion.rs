@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What becomes of waiting mail when an SmtpRelay is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum DeletionPolicy {
     /// Delivered for a while; what is left then is retained.
     #[default]
@@ -17,6 +18,7 @@ pub enum DeletionPolicy {
 
 /// What `replicas: 0` does while mail waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum ScaleToZeroPolicy {
     /// Nothing until no mail waits.
     #[default]

@@ -113,6 +113,7 @@ impl Delivery {
 
 /// What happens to mail for an address literal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum AddressLiterals {
     /// It goes to that address.
     #[default]
@@ -205,6 +206,7 @@ pub struct Retry {
 
 /// Encryption towards MX hosts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum DeliveryTls {
     /// TLS when offered and working, clear text otherwise (RFC 7435).
     #[default]

@@ -87,6 +87,7 @@ fn start_tls() -> ListenerTls {
 
 /// What may come in on a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum ListenerRole {
     /// Mail of clients.
     #[default]

@@ -43,6 +43,7 @@ pub struct Queue {
 
 /// Where a queue lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum Storage {
     /// A claim per shard.
     #[default]
@@ -175,6 +176,7 @@ pub struct ServiceSettings {
 
 /// Kind of Service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum ServiceType {
     /// Inside the cluster.
     #[default]

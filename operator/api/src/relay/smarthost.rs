@@ -94,6 +94,7 @@ fn submission_port() -> i32 {
 
 /// How the name of a smarthost leads to servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum SmarthostLookup {
     /// By its A and AAAA records.
     #[default]

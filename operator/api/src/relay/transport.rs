@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether DNS answers are validated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum Dnssec {
     /// `Validate` while the name servers pass signatures on, `Disabled` while they do not.
     #[default]
