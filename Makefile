@@ -110,6 +110,11 @@ flow: ## 50,000 messages handed over at a scale-down, and a rollout, while clien
 	@tests/prerequisites build cluster mail
 	MAILRELAY_QUEUED=50000 $(CARGO) test --locked -p mailrelay-tests --features cluster --test cluster -- --nocapture flow
 
+.PHONY: operator-bench
+operator-bench: ## The operator with 1,000 relays and 10,000 domains, and at each write killed
+	@tests/prerequisites build cluster
+	tests/bench/operator
+
 .PHONY: fuzz
 fuzz: ## Ten minutes for each fuzz target
 	@tests/prerequisites build fuzz

@@ -17,6 +17,7 @@ use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use parking_lot::Mutex;
 
 use crate::domain::dns::Dns;
+use crate::domain::key_maker::KeyMaker;
 use crate::issuers::IssuerKeys;
 use crate::kubernetes::apply::Applier;
 use crate::kubernetes::backoff::Backoff;
@@ -42,6 +43,8 @@ pub struct Context {
     pub applier: Arc<Applier>,
     /// Failures in a row.
     pub backoff: Backoff,
+    /// Makes RSA keys.
+    pub key_maker: Arc<KeyMaker>,
     /// Looks up the records of sending domains.
     pub dns: Dns,
     /// What runs in every shard of each relay.

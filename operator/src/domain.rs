@@ -14,6 +14,7 @@ mod dereference;
 mod dmarc;
 pub mod dns;
 mod judge;
+pub mod key_maker;
 pub mod keyring;
 pub mod keys;
 mod own_keys;
@@ -54,9 +55,6 @@ pub enum DomainError {
     /// Keys cannot be made.
     #[error("DKIM keys cannot be made: {0}")]
     MakeKeys(#[from] keys::KeyError),
-    /// The thread that makes keys was stopped.
-    #[error("DKIM keys were not made, since the operator stops")]
-    Stopped,
     /// The key Secret cannot be written.
     #[error(transparent)]
     WriteKeys(#[from] WriteError),
@@ -70,7 +68,6 @@ impl Failure for DomainError {
         match self {
             Self::ReadKeys { .. } => "ReadKeys",
             Self::MakeKeys(_) => "MakeKeys",
-            Self::Stopped => "Stopped",
             Self::WriteKeys(WriteError::Conflict { .. }) => "Conflict",
             Self::WriteKeys(WriteError::Refused { .. }) => "WriteKeys",
             Self::WriteStatus(_) => "WriteStatus",
@@ -94,7 +91,7 @@ pub async fn reconcile(
     }
     let seen = dereference::run(&domain, &context, now).await?;
     let judged = validate::run(&domain, &seen, now);
-    let prepared = build::run(&domain, &seen, &judged, now).await?;
+    let prepared = build::run(&domain, &seen, &judged, &context.key_maker, now)?;
     let applied = apply::run(&context.client, prepared).await?;
     status::run(&domain, &context, &seen, &judged, &applied, now).await
 }

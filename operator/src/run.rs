@@ -153,6 +153,7 @@ async fn work(
         triggers: asking,
         applier,
         backoff: crate::kubernetes::backoff::Backoff::default(),
+        key_maker: std::sync::Arc::default(),
         dns: crate::domain::dns::Dns::new(&arguments.dns_servers)?,
         programmed: crate::render::Programmed::default(),
         issuers: crate::issuers::IssuerKeys::default(),
@@ -191,7 +192,7 @@ async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
         },
         stop.clone(),
         crate::domain::reconcile,
-        |_, _| {},
+        |domain, context| context.key_maker.forget(domain),
     );
     let credentials = controller::run(
         Arc::clone(context),
@@ -204,13 +205,23 @@ async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
         crate::credential::reconcile,
         |_, _| {},
     );
-    let all = async { tokio::join!(relays, domains, credentials) };
+    let domains_known = context.stores.domains.clone();
+    let keys = Arc::clone(&context.key_maker)
+        .run(Arc::clone(&context.triggers.domains), move |domain| {
+            domains_known.named(domain).is_some()
+        });
+    let all = async {
+        tokio::select! {
+            _ = async { tokio::join!(relays, domains, credentials) } => {}
+            () = keys => {}
+        }
+    };
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {
-        _ = all => {}
+        () = all => {}
         () = late => tracing::warn!("reconciles were cut off at the stop"),
     }
 }

@@ -1,4 +1,4 @@
-//! Makes the keys that are missing and the Secret as it should be; no client.
+//! Fetches the keys that are missing and makes the Secret as it should be; no client.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,14 @@ use relay_config::DkimAlgorithm;
 
 use super::DomainError;
 use super::dereference::Seen;
-use super::keyring::{self, Keyring};
+use super::key_maker::KeyMaker;
+use super::keyring::{self, Keyring, Plan};
 use super::keys::{self, SigningKey};
 use super::return_keys;
 use super::validate::Judged;
 use crate::certificates::SecretData;
 use crate::guarded_secret::{self, Change, Desired};
+use crate::kubernetes::queue::Key;
 
 /// What [`super::apply`] shall write.
 pub(super) struct Prepared {
@@ -32,24 +34,29 @@ pub(super) struct Prepared {
     pub(super) switched: Vec<String>,
 }
 
-pub(super) async fn run(
+pub(super) fn run(
     domain: &SendingDomain,
     seen: &Seen,
     judged: &Judged,
+    maker: &KeyMaker,
     now: Timestamp,
 ) -> Result<Prepared, DomainError> {
     let existing = seen.keys(domain);
     let Ok(plan) = &judged.keys else {
         // Whatever keys there are go on being shown and used while nothing may be changed.
-        return Ok(Prepared {
-            change: None,
-            data: existing,
-            made: Vec::new(),
-            switched: Vec::new(),
-        });
+        return Ok(unchanged(existing));
     };
-    let made = make(plan.make.clone()).await?;
     let before = Keyring::read(&existing.clone().unwrap_or_default());
+    let (made, waits) = make(domain, &plan.make, maker)?;
+    let plan = &match waits {
+        None => plan.clone(),
+        // What signs goes on until its successor is there; all of the plan happens together then.
+        Some(_) if has_rsa(&before) => return Ok(unchanged(existing)),
+        Some(selector) => without(plan, &selector),
+    };
+    if made.is_empty() && existing.is_none() {
+        return Ok(unchanged(None));
+    }
     let signed: BTreeSet<&str> = before.signing().map(|(selector, _)| selector).collect();
     let new = plan
         .active
@@ -85,19 +92,54 @@ fn fresh() -> Result<String, DomainError> {
     Ok(BASE64.encode(octets))
 }
 
-/// On a thread for such work: RSA takes some tenths of a second.
-async fn make(
-    wanted: BTreeMap<String, DkimAlgorithm>,
-) -> Result<BTreeMap<String, SigningKey>, DomainError> {
-    if wanted.is_empty() {
-        return Ok(BTreeMap::new());
+fn unchanged(existing: Option<SecretData>) -> Prepared {
+    Prepared {
+        change: None,
+        data: existing,
+        made: Vec::new(),
+        switched: Vec::new(),
     }
-    let generate = move || {
-        let made = wanted
-            .into_iter()
-            .map(|(selector, algorithm)| Ok((selector, keys::generate(algorithm)?)));
-        made.collect::<Result<BTreeMap<_, _>, keys::KeyError>>()
+}
+
+fn has_rsa(keyring: &Keyring) -> bool {
+    let mut keys = keyring
+        .keys
+        .values()
+        .filter_map(|stored| stored.key.as_ref().ok());
+    keys.any(|key| key.algorithm == DkimAlgorithm::RsaSha256)
+}
+
+/// The plan as far as it needs no key `selector`.
+fn without(plan: &Plan, selector: &str) -> Plan {
+    let mut plan = plan.clone();
+    plan.make.remove(selector);
+    plan.active.remove(selector);
+    plan
+}
+
+/// The keys that are there, and the selector of the one that is still being made.
+fn make(
+    domain: &SendingDomain,
+    wanted: &BTreeMap<String, DkimAlgorithm>,
+    maker: &KeyMaker,
+) -> Result<(BTreeMap<String, SigningKey>, Option<String>), DomainError> {
+    let mut made = BTreeMap::new();
+    let of_algorithm = |wished| {
+        wanted
+            .iter()
+            .filter(move |(_, algorithm)| **algorithm == wished)
     };
-    let made = tokio::task::spawn_blocking(generate).await;
-    Ok(made.map_err(|_| DomainError::Stopped)??)
+    // One for each algorithm at most.
+    let mut waits = None;
+    for (selector, _) in of_algorithm(DkimAlgorithm::RsaSha256) {
+        let key = Key::new(domain.namespace().unwrap_or_default(), domain.name_any());
+        match maker.fetch(&key)? {
+            Some(key) => drop(made.insert(selector.clone(), key)),
+            None => waits = Some(selector.clone()),
+        }
+    }
+    for (selector, algorithm) in of_algorithm(DkimAlgorithm::Ed25519Sha256) {
+        made.insert(selector.clone(), keys::generate(*algorithm)?);
+    }
+    Ok((made, waits))
 }

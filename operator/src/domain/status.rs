@@ -159,6 +159,14 @@ fn keys_ready(domain: &SendingDomain, judged: &Judged, keyring: &Keyring) -> Ver
         let message = "no key signs yet";
         return Verdict::no(KEYS_READY, reason::KEYS_PENDING, message);
     }
+    // A successor may wait; what signs does.
+    let signs = |algorithm| keyring.signing().any(|(_, key)| key.algorithm == algorithm);
+    let plan = judged.keys.iter().flat_map(|plan| &plan.make);
+    let mut waits = plan.filter(|(selector, _)| !keyring.keys.contains_key(*selector));
+    if waits.any(|(_, algorithm)| !signs(*algorithm)) {
+        let message = "a key is being made";
+        return Verdict::no(KEYS_READY, reason::KEYS_PENDING, message);
+    }
     let crowded = if keyring.crowded {
         "; it holds so many that none gets a successor: remove entries of keys that nobody uses any more"
     } else {

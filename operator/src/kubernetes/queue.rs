@@ -173,6 +173,15 @@ impl Queue {
         }
     }
 
+    /// The work on `key` has ended for good, whatever was asked meanwhile.
+    pub fn finished(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key)
+            && let Some((at, _)) = entry.due
+        {
+            self.later.remove(&(at, key.clone()));
+        }
+    }
+
     /// When the next object comes by itself.
     pub fn next_due(&self) -> Option<Instant> {
         self.later.first().map(|(at, _)| *at)

@@ -67,7 +67,7 @@ impl<K: Resource<DynamicType = ()>> Triggers<K> {
     }
 
     /// Returns once something may be taken. One waiter only.
-    pub(super) fn changed(&self) -> impl Future<Output = ()> {
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
         let due = self.queue.lock().next_due();
         async move {
             let due = async {

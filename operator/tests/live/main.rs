@@ -7,6 +7,9 @@
     reason = "helpers of tests, and the figures that they show"
 )]
 
+mod faults;
+mod keys;
+mod kills;
 mod leader;
 mod objects;
 mod scale;

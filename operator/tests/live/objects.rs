@@ -9,7 +9,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use mailrelay_tests::control_plane::{ControlPlane, Operator, Proxy, User};
 use mailrelay_tests::wait;
-use operator_api::SmtpRelay;
+use operator_api::{SendingDomain, SmtpCredential, SmtpRelay};
 use serde_json::json;
 
 /// The program under test: the one built with the tests, or the one that `OPERATOR_BINARY` names, such
@@ -61,6 +61,33 @@ pub(crate) async fn relay(
 ) -> anyhow::Result<SmtpRelay> {
     let object = json!({"apiVersion": "mailrelay.dev/v1alpha1", "kind": "SmtpRelay",
         "metadata": {"name": name}, "spec": spec});
+    apply(&Api::namespaced(client.clone(), namespace), name, &object).await
+}
+
+/// Applies a domain with `spec` besides `domain` and `relayRef`.
+pub(crate) async fn domain(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    relay: &str,
+    spec: serde_json::Value,
+) -> anyhow::Result<SendingDomain> {
+    let mut object = json!({"apiVersion": "mailrelay.dev/v1alpha1", "kind": "SendingDomain",
+        "metadata": {"name": name}, "spec": spec});
+    object["spec"]["domain"] = format!("{name}.example").into();
+    object["spec"]["relayRef"] = json!({"name": relay});
+    apply(&Api::namespaced(client.clone(), namespace), name, &object).await
+}
+
+/// Applies a credential.
+pub(crate) async fn credential(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    relay: &str,
+) -> anyhow::Result<SmtpCredential> {
+    let object = json!({"apiVersion": "mailrelay.dev/v1alpha1", "kind": "SmtpCredential",
+        "metadata": {"name": name}, "spec": {"relayRef": {"name": relay}}});
     apply(&Api::namespaced(client.clone(), namespace), name, &object).await
 }
 

@@ -189,6 +189,7 @@ async fn make_keys() -> Vec<Pair> {
 }
 
 const SELECTORS: [&str; 2] = ["mailrelay-r1", "mailrelay-e1"];
+const ACTIVE: &str = "mailrelay-e1\nmailrelay-r1";
 
 fn place(size: &Size, number: usize) -> (String, String, String) {
     let namespace = format!("team-{}", number % size.namespaces);
@@ -248,10 +249,7 @@ async fn make_objects(client: &Client, size: &Size, keys: &[Pair]) -> anyhow::Re
 
 /// The keys of a domain, as an operator before this one would have left them.
 fn secret(domain: &SendingDomain, pair: &Pair) -> Secret {
-    let mut data = BTreeMap::from([(
-        "active".to_owned(),
-        ByteString(SELECTORS.join("\n").into_bytes()),
-    )]);
+    let mut data = BTreeMap::from([("active".to_owned(), ByteString(ACTIVE.as_bytes().to_vec()))]);
     for (selector, key) in SELECTORS.iter().zip(pair) {
         let pem = key.private.expose().as_bytes().to_vec();
         data.insert(format!("{selector}.pem"), ByteString(pem));
