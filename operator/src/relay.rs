@@ -14,6 +14,8 @@ mod drain;
 mod issued;
 mod issuers;
 mod moves;
+#[cfg(test)]
+mod random;
 mod refresh;
 mod rollout;
 mod scale;

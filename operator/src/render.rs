@@ -27,6 +27,7 @@ use crate::certificates::{self, SecretData};
 pub(crate) use buckets::{build_credential as credential_entry, build_domain as domain_entry};
 pub(crate) use config::hostname;
 pub use programmed::{Digest, Entries, Programmed};
+pub(crate) use quantity::octets;
 
 /// Directory of bucket files below the configuration directory.
 pub const BUCKET_DIRECTORY: &str = "buckets";

@@ -46,16 +46,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// O28, O29).
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
-        Err(error)
-            if address.is_ipv6()
-                && address.ip().is_unspecified()
-                && error.kind() != io::ErrorKind::AddrInUse
-                && error.kind() != io::ErrorKind::PermissionDenied =>
-        {
+        Err(error) if falls_back(address, error.kind()) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         result => result,
     }
+}
+
+/// Whether a failure to bind means that the host has no IPv6.
+fn falls_back(address: SocketAddr, error: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AddrInUse, PermissionDenied};
+    let all = address.is_ipv6() && address.ip().is_unspecified();
+    all && !matches!(error, AddrInUse | PermissionDenied)
 }
 
 /// Serves `router` in clear text until `stop` is cancelled.
@@ -161,6 +163,31 @@ async fn accept(
         Err(error) => {
             tracing::warn!(%error, "an HTTP connection cannot be accepted");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o28_only_a_host_without_ipv6_gets_ipv4_in_its_place() {
+        let missing = io::ErrorKind::AddrNotAvailable;
+        let rows = [
+            ("[::]:25", missing, true),
+            ("[::]:25", io::ErrorKind::Unsupported, true),
+            ("[::]:25", io::ErrorKind::AddrInUse, false),
+            ("[::]:25", io::ErrorKind::PermissionDenied, false),
+            ("[::1]:25", missing, false),
+            ("0.0.0.0:25", missing, false),
+        ];
+        for (address, error, expected) in rows {
+            assert_eq!(
+                falls_back(address.parse().unwrap(), error),
+                expected,
+                "{address} {error}"
+            );
         }
     }
 }

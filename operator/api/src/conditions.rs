@@ -9,6 +9,8 @@ pub const ACCEPTED: &str = "Accepted";
 pub const TLS_READY: &str = "TlsReady";
 /// Accepted mail survives the loss of a pod.
 pub const QUEUE_DURABLE: &str = "QueueDurable";
+/// Every queue has the size that the spec asks for, and room for more mail.
+pub const QUEUE_HEALTHY: &str = "QueueHealthy";
 /// The network lets mail out, and smarthosts are given the access tokens that they want.
 pub const EGRESS_HEALTHY: &str = "EgressHealthy";
 /// The keys of all issuers of tokens that the spec names are known.
@@ -75,10 +77,14 @@ pub mod reason {
     /// `QueueDurable` is false: a claim is not bound to a volume.
     pub const CLAIM_PENDING: &str = "ClaimPending";
 
-    /// `QueueDurable` is false: a claim cannot be changed as the spec asks.
+    /// `QueueHealthy` is false: a shard answers 452, since its volume is full or too many messages wait.
+    pub const QUEUE_FULL: &str = "QueueFull";
+    /// `QueueHealthy` is false: a claim cannot be changed as the spec asks.
     pub const CLAIM_REFUSED: &str = "ClaimRefused";
+    /// `QueueHealthy` is false: a claim is growing; the message has what the volume waits for.
+    pub const CLAIM_RESIZING: &str = "ClaimResizing";
 
-    /// `EgressHealthy` is true: nothing is known to be in the way.
+    /// `EgressHealthy` and `QueueHealthy` are true: nothing is known to be in the way.
     pub const HEALTHY: &str = "Healthy";
     /// `EgressHealthy` is false: no MX host answers a shard, although others do.
     pub const PORT_BLOCKED: &str = "PortBlocked";
@@ -105,7 +111,10 @@ pub mod reason {
     /// `Programmed` is false: the API server does not take a shard's Deployment, most often because of
     /// `spec.podTemplate`; shards that run stay as they are.
     pub const SHARD_REFUSED: &str = "ShardRefused";
-    /// `Programmed` is false: the operator cannot reach a shard's admin port.
+    /// `Programmed` is false: the API server does not take the Service as `spec.service` and
+    /// `spec.listeners` ask; the Service stays as it is.
+    pub const SERVICE_REFUSED: &str = "ServiceRefused";
+    /// `Programmed` is false, or `QueueHealthy` unknown: the operator cannot reach a shard's admin port.
     pub const SHARD_UNREACHABLE: &str = "ShardUnreachable";
     /// `Programmed` is false: something that comes first is not ready.
     pub const NOT_ACCEPTED: &str = "NotAccepted";
@@ -114,6 +123,9 @@ pub mod reason {
     pub const READY: &str = "Ready";
     /// `Ready` is false: shards are starting or being replaced.
     pub const PROGRESSING: &str = "Progressing";
+    /// `Ready` is false: a shard's pod cannot run; the message has what Kubernetes says: not scheduled, an
+    /// image that cannot be pulled, a crash, a pod that is not admitted.
+    pub const POD_FAILING: &str = "PodFailing";
     /// `Ready` is false: `spec.replicas` is 0, but mail waits, so the shards go on as they are; the
     /// message says how much waits and what to set.
     pub const MAIL_WAITS: &str = "MailWaits";

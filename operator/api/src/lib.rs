@@ -33,13 +33,14 @@ pub use domain::{
     Suppression, UnauthorizedFrom, UnauthorizedFromPolicy,
 };
 pub use relay::{
-    AddressLiterals, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy, Delivery,
-    DeliveryTls, Dns, Dnssec, Domains, Egress, IssuerReference, Limits, Listener, ListenerRole,
-    ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy, PodTemplate,
-    PodTemplateMetadata, Privacy, Queue, RELAY_CONTAINER, RelayAuthentication, RelayTls, Reports,
-    Retry, Route, ScaleToZeroPolicy, ServiceAccountTokens, ServiceSettings, ServiceType,
-    ShardPhase, ShardStatus, Smarthost, SmarthostLookup, SmarthostTls, SmarthostToken, SmtpRelay,
-    SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride, TlsReports, default_listeners,
+    AddressLiterals, AddressType, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy,
+    Delivery, DeliveryTls, Dns, Dnssec, Domains, Egress, IssuerReference, Limits, Listener,
+    ListenerRole, ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy,
+    PodTemplate, PodTemplateMetadata, Privacy, Queue, RELAY_CONTAINER, RelayAddress,
+    RelayAuthentication, RelayTls, Reports, Retry, Route, ScaleToZeroPolicy, ServiceAccountTokens,
+    ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup,
+    SmarthostTls, SmarthostToken, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride,
+    TlsReports, TrafficPolicy, default_listeners,
 };
 
 /// Re-exported so that users of the types need not guess the version.

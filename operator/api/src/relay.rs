@@ -19,11 +19,15 @@ pub use authentication::{
 pub use deletion::{DeletionPolicy, ScaleToZeroPolicy};
 pub use delivery::{AddressLiterals, Delivery, DeliveryTls, Dns, Reports, Retry, TlsReports};
 pub use listener::{Authentication, Listener, ListenerRole, ListenerTls, default_listeners};
-pub use pod::{Limits, NetworkPolicySettings, Queue, ServiceSettings, ServiceType, Storage};
+pub use pod::{
+    Limits, NetworkPolicySettings, Queue, ServiceSettings, ServiceType, Storage, TrafficPolicy,
+};
 pub use privacy::Privacy;
 pub use route::Route;
 pub use smarthost::{OAuth2, Smarthost, SmarthostLookup, SmarthostTls};
-pub use status::{ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
+pub use status::{
+    AddressType, RelayAddress, ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus,
+};
 pub use template::{PodTemplate, PodTemplateMetadata, RELAY_CONTAINER};
 pub use tls::{IssuerReference, RelayTls};
 pub use transport::{Dnssec, MtaSts, OverridePolicy, TlsOverride};
@@ -67,6 +71,9 @@ use crate::{Duration, NamespaceRule};
 #[x_kube(
     validation = Rule::new("!has(self.listeners) || !self.listeners.exists(l, l.authentication == 'None' && (!has(l.role) || l.role != 'Bounces')) || (has(self.clients) && has(self.clients.cidrs) && self.clients.cidrs.size() > 0)")
         .message("a listener with authentication: None lets anybody send; name the client networks in clients.cidrs, or set authentication: Required")
+        .field_path(".listeners"),
+    validation = Rule::new("!has(self.listeners) || !self.listeners.exists(l, has(l.nodePort)) || (has(self.service) && has(self.service.type) && self.service.type != 'ClusterIP')")
+        .message("nodePort has a meaning with service.type: NodePort or LoadBalancer only; set one of them, or remove the field")
         .field_path(".listeners"),
     validation = Rule::new("(has(self.queue) && has(self.queue.storage) ? self.queue.storage : 'Persistent') == (has(oldSelf.queue) && has(oldSelf.queue.storage) ? oldSelf.queue.storage : 'Persistent')")
         .message("queue.storage cannot be changed, since the mail that waits there would be lost; make a second SmtpRelay and move the clients"),
@@ -126,6 +133,8 @@ pub struct SmtpRelaySpec {
             .message("each listener needs a name of its own"),
         validation = Rule::new("self.all(a, self.exists_one(b, (b.port < 1024 ? b.port + 10000 : b.port) == (a.port < 1024 ? a.port + 10000 : a.port)))")
             .message("each listener needs a port of its own; a port below 1024 also takes the one 10000 above it"),
+        validation = Rule::new("self.all(a, !has(a.nodePort) || self.exists_one(b, has(b.nodePort) && b.nodePort == a.nodePort))")
+            .message("each listener needs a nodePort of its own"),
     )]
     pub listeners: Option<Vec<Listener>>,
 

@@ -10,14 +10,17 @@ mod compare;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::Status;
 use kube::{Client, Resource, ResourceExt as _};
 use operator_api::names::{FIELD_MANAGER, RELAY_LABEL};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::labels::MANAGED_BY;
 use compare::{annotate, contains, covers, digest_of, same_content};
@@ -69,6 +72,10 @@ pub enum ApplyError {
     },
 }
 
+fn is_not_allowed(code: u16) -> bool {
+    matches!(code, 403 | 422)
+}
+
 /// Objects of namespaced kinds that the operator writes.
 pub trait Owned:
     Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
@@ -84,9 +91,7 @@ impl ApplyError {
     pub fn not_allowed(&self) -> Option<&str> {
         match self {
             Self::Refused { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) if matches!(status.code, 403 | 422) => {
-                    Some(&status.message)
-                }
+                kube::Error::Api(status) if is_not_allowed(status.code) => Some(&status.message),
                 _ => None,
             },
             _ => None,
@@ -108,6 +113,21 @@ impl<K> Owned for K where
 pub struct Applier {
     /// By kind, namespace and name. One entry per object that was written; see [`Self::forget`].
     seen: Mutex<HashMap<Key, Seen>>,
+    /// Objects that the API server does not take as they should be.
+    refused: Mutex<HashMap<Key, Refusal>>,
+}
+
+/// How long the API server is not asked again for what it did not allow, unless the object or the wish
+/// changes (case O22).
+const REFUSAL_HOLDS: Duration = Duration::from_mins(5);
+
+/// What was not allowed, and of which version of the object.
+#[derive(Debug)]
+struct Refusal {
+    digest: String,
+    version: Option<String>,
+    at: Instant,
+    status: Box<Status>,
 }
 
 /// Kind, namespace and name.
@@ -173,6 +193,10 @@ impl Applier {
         {
             return Ok(Outcome::Unchanged);
         }
+        let version = live.and_then(kube::ResourceExt::resource_version);
+        if let Some(status) = self.refusal(&key(desired), &digest, version.as_ref()) {
+            return Err(refused(kube::Error::Api(status)));
+        }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &parameters, &Patch::Apply(&value)).await;
         let written = match applied {
@@ -187,7 +211,20 @@ impl Applier {
             }
             applied => applied,
         };
+        if let Err(kube::Error::Api(status)) = &written
+            && is_not_allowed(status.code)
+            && same_content(&value, &Value::Null)
+        {
+            let refusal = Refusal {
+                digest: digest.clone(),
+                version,
+                at: Instant::now(),
+                status: status.clone(),
+            };
+            self.refused.lock().insert(key(desired), refusal);
+        }
         let written: K = written.map_err(refused)?;
+        self.refused.lock().remove(&key(desired));
         let seen = Seen {
             digest,
             version: written.resource_version(),
@@ -199,6 +236,14 @@ impl Applier {
         } else {
             Outcome::Created
         })
+    }
+
+    /// What the API server said of this very wish for this very object not long ago.
+    fn refusal(&self, key: &Key, digest: &str, version: Option<&String>) -> Option<Box<Status>> {
+        let refused = self.refused.lock();
+        let refusal = refused.get(key)?;
+        let same = refusal.digest == digest && refusal.version.as_ref() == version;
+        (same && refusal.at.elapsed() < REFUSAL_HOLDS).then(|| refusal.status.clone())
     }
 
     /// Whether applying `desired` would send anything, as far as `live` shows.
@@ -239,6 +284,7 @@ impl Applier {
         let kind = K::kind(&()).into_owned();
         let key = (kind, namespace.to_owned(), name.to_owned());
         self.seen.lock().remove(&key);
+        self.refused.lock().remove(&key);
     }
 
     /// Deletes an object by name; one that is gone already is no error. The preconditions see to it

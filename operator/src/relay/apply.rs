@@ -35,6 +35,8 @@ pub(super) struct Applied {
     pub(super) refused_claims: Vec<String>,
     /// What the API server says of Deployments that it does not take.
     pub(super) refused_shards: Vec<String>,
+    /// What the API server says of the Service, when it does not take it.
+    pub(super) refused_service: Option<String>,
     /// Whether objects were made or changed that take effect later.
     pub(super) changed: bool,
 }
@@ -82,7 +84,12 @@ pub(super) async fn run(
             .await?
         }
     };
-    cached(context, &service, &stores.services).await?;
+    let refused_service = match cached(context, &service, &stores.services).await {
+        Err(RelayError::Apply(error)) if error.not_allowed().is_some() => {
+            error.not_allowed().map(str::to_owned)
+        }
+        outcome => outcome.map(|_| None)?,
+    };
     cached(context, &shards_service, &stores.services).await?;
     cached(context, &budget, &stores.budgets).await?;
     match &policy {
@@ -100,6 +107,7 @@ pub(super) async fn run(
         draining: Vec::new(),
         refused_claims: Vec::new(),
         refused_shards: Vec::new(),
+        refused_service,
         changed: false,
     };
     if let Ok(workload) = workload {

@@ -132,6 +132,7 @@ mod tests {
             queue: QueueStatus {
                 messages,
                 oldest_seconds: 0,
+                full: false,
             },
         })
     }

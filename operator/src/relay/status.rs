@@ -1,17 +1,21 @@
 //! Step five: what was seen, as conditions and status; Events for what changed.
 
+mod drains;
+mod pods;
 mod shards;
 mod verdicts;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
 use operator_api::conditions::{self as types, reason};
 use operator_api::names::RELAY_LABEL;
-use operator_api::{ShardPhase, ShardStatus, SmtpRelayStatus};
+use operator_api::{AddressType, RelayAddress, ShardPhase, ShardStatus, SmtpRelayStatus};
 
 use super::apply::Applied;
 use super::dereference::Found;
@@ -68,6 +72,7 @@ pub(super) async fn run(
         draining,
         refused_claims,
         refused_shards,
+        refused_service,
         changed,
     } = applied;
     let hash = rendered
@@ -88,6 +93,7 @@ pub(super) async fn run(
         draining: &draining,
         refused_claims: &refused_claims,
         refused_shards: &refused_shards,
+        refused_service: refused_service.as_deref(),
         was_ready: conditions::find(&old.conditions, types::READY).is_some_and(|ready| {
             ready.status == "True" && ready.observed_generation == found.relay.metadata.generation
         }),
@@ -108,7 +114,9 @@ pub(super) async fn run(
     if let (true, Ok(rendered)) = (programmed, rendered) {
         tell_attached(context, found, rendered.entries);
     }
+    tell_drains(context, found, &old.shards, &shards).await;
     let status = SmtpRelayStatus {
+        addresses: addresses(context, found),
         domains,
         credentials,
         certificate_not_after: tls.not_after().map(Time),
@@ -123,11 +131,8 @@ pub(super) async fn run(
     )
     .await?;
     if written {
-        tracing::debug!(
-            namespace = found.key.0,
-            relay = found.key.1,
-            "status written"
-        );
+        let (namespace, relay) = &found.key;
+        tracing::debug!(namespace, relay, "status written");
     }
     // What pods say has to be asked for; of all else the API server tells.
     let asked = found.shards.iter().any(|shard| shard.report.is_some());
@@ -135,6 +140,71 @@ pub(super) async fn run(
     Ok(Outlook {
         pending_for: pending.then(|| pending_for(&status, changed, now)),
         renew_at: next_expiry(found, now).map_or(renew_at, |expiry| expiry.min(renew_at)),
+    })
+}
+
+async fn tell_drains(
+    context: &Context,
+    found: &Found,
+    before: &[ShardStatus],
+    now: &[ShardStatus],
+) {
+    let relay = found.relay.as_ref();
+    for (reason, note) in drains::told(before, now) {
+        events::normal(&context.recorder, relay, reason, "Drain", &note).await;
+    }
+}
+
+/// Where the load balancer is reached, as its Service says.
+fn addresses(context: &Context, found: &Found) -> Vec<RelayAddress> {
+    let service = ObjectRef::new(&found.key.1).within(&found.key.0);
+    let service = context.stores.services.get(&service);
+    service.map_or_else(Vec::new, |service| addresses_of(&service))
+}
+
+fn addresses_of(service: &Service) -> Vec<RelayAddress> {
+    let status = service.status.as_ref();
+    let points = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    let address = |type_, value: &Option<String>| {
+        let value = value.clone().filter(|value| !value.is_empty());
+        value.map(|value| RelayAddress {
+            r#type: type_,
+            value,
+        })
+    };
+    points
+        .into_iter()
+        .flatten()
+        .flat_map(|point| {
+            [
+                address(AddressType::IpAddress, &point.ip),
+                address(AddressType::Hostname, &point.hostname),
+            ]
+        })
+        .flatten()
+        .collect()
+}
+
+/// The conditions of a relay of which nothing is refused or under way.
+#[cfg(test)]
+pub(super) fn judge(
+    found: &Found,
+    refused: Option<&Violation>,
+    tls: &super::validate::Tls,
+    shards: &[ShardStatus],
+    now: Timestamp,
+) -> Vec<Verdict> {
+    verdicts::all(&verdicts::Seen {
+        found,
+        refused,
+        tls,
+        shards,
+        draining: &[],
+        refused_claims: &[],
+        refused_shards: &[],
+        refused_service: None,
+        was_ready: false,
+        now,
     })
 }
 
@@ -231,6 +301,7 @@ pub(super) async fn deleting(
         .map(|shard| shards::status(found, shard, None, waiting, &old, now))
         .collect();
     let status = SmtpRelayStatus {
+        addresses: old.addresses.clone(),
         domains: old.domains,
         credentials: old.credentials,
         certificate_not_after: old.certificate_not_after.clone(),
@@ -334,6 +405,27 @@ fn count(number: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_those_of_the_load_balancer() {
+        let service = |status: serde_json::Value| -> Service {
+            serde_json::from_value(serde_json::json!({"status": status})).unwrap()
+        };
+        let two = serde_json::json!({"loadBalancer": {"ingress": [
+            {"ip": "192.0.2.7"}, {"hostname": "lb.example", "ip": ""}]}});
+        let found: Vec<_> = addresses_of(&service(two))
+            .into_iter()
+            .map(|one| (one.r#type, one.value))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (AddressType::IpAddress, "192.0.2.7".to_owned()),
+                (AddressType::Hostname, "lb.example".to_owned())
+            ]
+        );
+        assert!(addresses_of(&service(serde_json::json!({}))).is_empty());
+    }
 
     #[test]
     fn an_idle_relay_is_looked_at_rarely_and_a_busy_one_often() {

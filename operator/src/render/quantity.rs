@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// Octets of `quantity`, rounded down; `None` when it is no size or does not fit.
-pub(super) fn octets(quantity: &Quantity) -> Option<u64> {
+pub(crate) fn octets(quantity: &Quantity) -> Option<u64> {
     let text = quantity.0.trim();
     let digits = text
         .find(|character: char| !character.is_ascii_digit() && character != '.')

@@ -65,4 +65,7 @@ pub struct QueueStatus {
     pub messages: u64,
     /// Age of the oldest in seconds; 0 when empty.
     pub oldest_seconds: u64,
+    /// Whether new messages are answered 452, since the volume is full or too many wait.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }

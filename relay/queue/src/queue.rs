@@ -298,6 +298,12 @@ impl Queue {
         (state.index.len(), state.index.oldest())
     }
 
+    /// Whether a message would be refused for want of space or because too many wait.
+    pub fn is_full(&self) -> bool {
+        let live = self.shared.state.lock().index.len();
+        live >= self.shared.settings.messages || !self.shared.space.allows(0)
+    }
+
     /// Sums since the start.
     pub fn counters(&self) -> Counters {
         let sums = &self.shared.sums;

@@ -88,6 +88,7 @@ async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {
         queue: QueueStatus {
             messages,
             oldest_seconds: context.oldest_seconds(now()),
+            full: context.queue.is_full(),
         },
         hand_over: context.hand_over.status(),
         blocked_since: context.egress.blocked_since().map(|since| since.0 / 1000),

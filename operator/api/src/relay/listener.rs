@@ -37,6 +37,12 @@ pub struct Listener {
     )]
     pub port: i32,
 
+    /// Port of every node, with `service.type: NodePort` or `LoadBalancer`. Default: one that Kubernetes
+    /// chooses; it takes those of its own range only, most often 30000 to 32767.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub node_port: Option<i32>,
+
     /// What may come in. `Submission`: mail of clients, for everywhere (default). `Bounces`: delivery
     /// reports and complaints from anywhere, for the bounce domains of SendingDomains
     /// (`spec.bounces.domain`), and nothing else; needs `authentication: None`. Mail servers find it
@@ -131,6 +137,7 @@ pub fn default_listeners() -> Vec<Listener> {
     .map(|(name, port, tls)| Listener {
         name: name.to_owned(),
         port,
+        node_port: None,
         role: None,
         tls,
         authentication: Authentication::Required,

@@ -153,6 +153,17 @@ fn yes() -> bool {
 /// The Service that applications connect to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.externalTrafficPolicy) || (has(self.type) && self.type != 'ClusterIP')")
+        .message("externalTrafficPolicy has a meaning with type: NodePort or LoadBalancer only; set one of them, or remove the field")
+        .field_path(".externalTrafficPolicy"),
+    validation = Rule::new("!has(self.loadBalancerClass) || (has(self.type) && self.type == 'LoadBalancer')")
+        .message("loadBalancerClass has a meaning with type: LoadBalancer only; set that, or remove the field")
+        .field_path(".loadBalancerClass"),
+    validation = Rule::new("!has(self.loadBalancerSourceRanges) || (has(self.type) && self.type == 'LoadBalancer')")
+        .message("loadBalancerSourceRanges has a meaning with type: LoadBalancer only; set that, or remove the field")
+        .field_path(".loadBalancerSourceRanges")
+)]
 pub struct ServiceSettings {
     /// `ClusterIP`: reachable inside the cluster (default). `NodePort` and `LoadBalancer`: also
     /// from outside; list the networks in `spec.clients.cidrs`.
@@ -172,6 +183,43 @@ pub struct ServiceSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2), inner(regex(pattern = "^IPv[46]$")))]
     pub ip_families: Vec<String>,
+
+    /// Where traffic from outside goes. `Cluster`: to all shards, and the relay sees addresses of nodes in
+    /// place of clients. `Local`: to the shards of the node that it came to, with the clients' own
+    /// addresses. Default: left to the cluster, which takes `Cluster`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<TrafficPolicy>,
+
+    /// Where traffic from pods goes; with `Local` to the shards of their own node only, and nowhere without
+    /// one. Default: left to the cluster, which takes `Cluster`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_traffic_policy: Option<TrafficPolicy>,
+
+    /// Which implementation makes the load balancer, such as `service.k8s.aws/nlb`. Default: the
+    /// cluster's. Kubernetes takes no change of it while the type is `LoadBalancer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317))]
+    pub load_balancer_class: Option<String>,
+
+    /// Networks that the load balancer lets in, in CIDR notation, where it can. Default: all;
+    /// `spec.clients` decides in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 43)))]
+    #[x_kube(
+        validation = Rule::new("self.all(network, isCIDR(network))")
+            .message("each entry must be a network in CIDR notation, such as 192.0.2.0/24")
+    )]
+    pub load_balancer_source_ranges: Vec<String>,
+}
+
+/// Which endpoints traffic goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrafficPolicy {
+    /// Those of all nodes.
+    #[default]
+    Cluster,
+    /// Those of the node that it comes to.
+    Local,
 }
 
 /// Kind of Service.

@@ -14,8 +14,8 @@ pub struct SmtpRelayStatus {
     pub observed_generation: Option<i64>,
 
     /// `Accepted`: the spec can be used. `TlsReady`: a valid certificate is in place.
-    /// `QueueDurable`: accepted mail survives the loss of a pod. `EgressHealthy`: nothing is known to
-    /// be in mail's way out. `Programmed`: every shard runs
+    /// `QueueDurable`: accepted mail survives the loss of a pod. `QueueHealthy`: every
+    /// queue has the size asked for and room for more. `EgressHealthy`: nothing is known to be in mail's way out. `Programmed`: every shard runs
     /// the configuration of this generation. `Ready`: the relay accepts mail as asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -24,6 +24,10 @@ pub struct SmtpRelayStatus {
     /// Host name that applications connect to: the Service's name inside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+
+    /// Addresses of the Service's load balancer, where it has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<RelayAddress>,
 
     /// Shards that exist, those that drain included. Read by autoscalers.
     #[serde(default)]
@@ -57,6 +61,28 @@ pub struct SmtpRelayStatus {
     /// End of validity of the certificate in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_not_after: Option<Time>,
+}
+
+/// An address of the load balancer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayAddress {
+    /// `IPAddress` or `Hostname`, as in Gateway API.
+    pub r#type: AddressType,
+
+    /// The address.
+    pub value: String,
+}
+
+/// Kind of address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AddressType {
+    /// An address of IPv4 or IPv6.
+    #[default]
+    #[serde(rename = "IPAddress")]
+    IpAddress,
+    /// A name in DNS.
+    Hostname,
 }
 
 /// One shard: a pod with a queue of its own.

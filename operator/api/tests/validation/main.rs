@@ -71,6 +71,9 @@ fn an_empty_spec_and_a_full_one_are_fine() {
         "scaleToZeroPolicy": "Wait",
         "deletionPolicy": "Retain",
         "drainTimeout": "1h30m",
+        "service": {"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+            "internalTrafficPolicy": "Local", "loadBalancerClass": "example.com/inner",
+            "loadBalancerSourceRanges": ["192.0.2.0/24"]},
         "hostname": "mail.example.com",
         "listeners": [
             {"name": "smtp", "port": 25},
@@ -137,6 +140,31 @@ fn what_a_relay_alone_can_show_to_be_wrong_is_refused() {
         )
     };
     let rows = [
+        (
+            listeners(json!([{"name": "smtp", "port": 25, "nodePort": 30025}])),
+            "nodePort has a meaning with service.type: NodePort or LoadBalancer only",
+        ),
+        (
+            json!({"service": {"type": "NodePort"}, "listeners": [
+                {"name": "a", "port": 25, "nodePort": 30025}, {"name": "b", "port": 26, "nodePort": 30025}]}),
+            "each listener needs a nodePort of its own",
+        ),
+        (
+            json!({"service": {"externalTrafficPolicy": "Local"}}),
+            "externalTrafficPolicy has a meaning with type: NodePort or LoadBalancer only",
+        ),
+        (
+            json!({"service": {"type": "NodePort", "loadBalancerClass": "a/b"}}),
+            "loadBalancerClass has a meaning with type: LoadBalancer only",
+        ),
+        (
+            json!({"service": {"type": "ClusterIP", "loadBalancerSourceRanges": ["192.0.2.0/24"]}}),
+            "loadBalancerSourceRanges has a meaning with type: LoadBalancer only",
+        ),
+        (
+            json!({"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.1"]}}),
+            "each entry must be a network in CIDR notation",
+        ),
         (
             json!({"drainTimeout": "721h"}),
             "must be at most 720h (30 days), such as 1h",

@@ -200,3 +200,44 @@ async fn a_value_that_the_server_writes_in_another_form_is_applied_once() {
     assert!(!applier.differs(&desired, &read(3, "9")));
     assert!(applier.differs(&desired, &read(4, "10")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn o22_what_is_not_allowed_is_not_asked_for_over_and_over() {
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+    let claim = |size: &str, version: Option<&str>| -> PersistentVolumeClaim {
+        serde_json::from_value(json!({
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "outbox-queue-0", "namespace": "mail", "resourceVersion": version},
+            "spec": {"resources": {"requests": {"storage": size}}},
+        }))
+        .unwrap()
+    };
+    let live = claim("1Gi", Some("7"));
+    let (client, mut server) = pair();
+    let applier = Applier::default();
+    let asked = async |size: &str, server: &mut crate::testing::Server| {
+        let wish = claim(size, None);
+        let refusal = failure(403, "Forbidden");
+        let script = answer(server, "PATCH", "/outbox-queue-0", 403, &refusal);
+        let (outcome, _) = tokio::join!(applier.apply(&client, &wish, Some(&live)), script);
+        assert_eq!(outcome.unwrap_err().not_allowed(), Some("Forbidden"));
+    };
+    asked("2Gi", &mut server).await;
+    // The same wish for the same object: nobody is asked, or this would wait for ever.
+    let wish = claim("2Gi", None);
+    let again = applier.apply(&client, &wish, Some(&live));
+    assert_eq!(again.await.unwrap_err().not_allowed(), Some("Forbidden"));
+    // Another wish, and time.
+    asked("3Gi", &mut server).await;
+    tokio::time::advance(REFUSAL_HOLDS).await;
+    asked("3Gi", &mut server).await;
+    // A changed object.
+    let grown = claim("1Gi", Some("8"));
+    let wish = claim("3Gi", None);
+    let taken = json!(claim("3Gi", Some("9")));
+    let script = answer(&mut server, "PATCH", "/outbox-queue-0", 200, &taken);
+    let (outcome, _) = tokio::join!(applier.apply(&client, &wish, Some(&grown)), script);
+    assert_eq!(outcome.unwrap(), Outcome::Changed);
+}

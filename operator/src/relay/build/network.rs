@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use operator_api::names::{
     ACCEPTING_LABEL, ADMIN_PORT, HEALTH_PORT, RELAY_LABEL, shards_service as shards_name,
 };
-use operator_api::{ListenerRole, NamespaceFrom, ServiceType, SmtpRelay};
+use operator_api::{ListenerRole, NamespaceFrom, ServiceType, SmtpRelay, TrafficPolicy};
 
 use super::{metadata, relay_name};
 use crate::context::Settings;
@@ -29,6 +29,7 @@ pub(super) fn service(relay: &SmtpRelay) -> Service {
         target_port: Some(IntOrString::String(listener.name.clone())),
         name: Some(listener.name),
         port: listener.port,
+        node_port: listener.node_port,
         protocol: Some("TCP".to_owned()),
         ..ServicePort::default()
     };
@@ -52,10 +53,23 @@ pub(super) fn service(relay: &SmtpRelay) -> Service {
             ip_family_policy: settings.ip_family_policy,
             // Left out when not asked for, or the API server's own choice would be fought over.
             ip_families: Some(settings.ip_families).filter(|families| !families.is_empty()),
+            external_traffic_policy: settings.external_traffic_policy.map(policy_name),
+            internal_traffic_policy: settings.internal_traffic_policy.map(policy_name),
+            load_balancer_class: settings.load_balancer_class,
+            load_balancer_source_ranges: Some(settings.load_balancer_source_ranges)
+                .filter(|ranges| !ranges.is_empty()),
             ..ServiceSpec::default()
         }),
         status: None,
     }
+}
+
+fn policy_name(policy: TrafficPolicy) -> String {
+    match policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    }
+    .to_owned()
 }
 
 /// Gives every pod of the relay a name in cluster DNS. Pods that are not ready are in it, too: one that

@@ -1,6 +1,6 @@
 //! Golden objects: the files beside this one. Write them anew with `INSTA_UPDATE=always`.
 
-use operator_api::SmtpRelay;
+use operator_api::{SmtpRelay, names};
 use serde_json::{Value, json};
 
 use super::{network, workload};
@@ -34,7 +34,7 @@ fn full() -> SmtpRelay {
     relay(json!({
         "replicas": 2,
         "listeners": [
-            {"name": "inside", "port": 587},
+            {"name": "inside", "port": 587, "nodePort": 30587},
             {"name": "printers", "port": 2526, "tls": "None", "authentication": "None"},
         ],
         "tls": {"secretName": "bought"},
@@ -82,6 +82,10 @@ fn full() -> SmtpRelay {
             "annotations": {"balancer": "internal"},
             "ipFamilyPolicy": "PreferDualStack",
             "ipFamilies": ["IPv6", "IPv4"],
+            "externalTrafficPolicy": "Local",
+            "internalTrafficPolicy": "Cluster",
+            "loadBalancerClass": "example.com/inner",
+            "loadBalancerSourceRanges": ["192.0.2.0/24"],
         },
     }))
 }
@@ -130,6 +134,36 @@ fn o18_containers_listen_above_1024_and_the_service_shows_the_usual_ports() {
         .map(|port| port["port"].as_i64().unwrap())
         .collect();
     assert_eq!(numbers, [25, 465, 587, 2525, 8025]);
+}
+
+#[test]
+fn every_name_made_from_the_longest_name_of_a_relay_fits() {
+    let relay = "a".repeat(45);
+    let labels = [
+        // Services, and values of labels and host names.
+        relay.clone(),
+        names::shards_service(&relay),
+        names::shard(&relay, 63),
+    ];
+    for name in labels {
+        assert!(name.len() <= 63, "{name}");
+    }
+    let objects = [
+        names::claim(&relay, i32::MAX),
+        names::config_secret(&relay),
+        names::bucket_secret(&relay, 63),
+        names::tls_secret(&relay),
+        names::authority_secret(&relay),
+        names::internal_secret(&relay),
+        names::ca_config_map(&relay),
+    ];
+    for name in objects {
+        assert!(name.len() <= 253, "{name}");
+    }
+    // A name in a certificate has labels of at most 63 octets and 253 in all.
+    let host = names::shard_host(&relay, &"n".repeat(63), 63);
+    assert!(host.len() <= 253 && host.split('.').all(|label| label.len() <= 63));
+    assert!(names::internal_server_name(&relay).len() <= 253);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The conditions of a relay, each the first failing check of a list. Pure.
 
+mod queue;
+
 use jiff::Timestamp;
 use operator_api::conditions::{self as types, reason};
-use operator_api::{Authentication, ShardPhase, ShardStatus, Storage};
+use operator_api::{Authentication, ShardPhase, ShardStatus};
+
+use super::pods;
 
 use crate::conditions::Verdict;
-use crate::relay::dereference::Found;
+use crate::relay::dereference::{Found, Shard};
 use crate::relay::validate::Tls;
 use crate::render::Violation;
 
@@ -19,6 +23,7 @@ pub(super) struct Seen<'a> {
     pub(super) draining: &'a [(i32, String)],
     pub(super) refused_claims: &'a [String],
     pub(super) refused_shards: &'a [String],
+    pub(super) refused_service: Option<&'a str>,
     /// Whether the relay was ready with this very spec.
     pub(super) was_ready: bool,
     pub(super) now: Timestamp,
@@ -29,11 +34,14 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Verdict> {
     let accepted = accepted(seen);
     let tls = tls_ready(seen);
     let issuers = issuers_ready(seen);
-    let durable = queue_durable(seen);
+    let durable = queue::durable(seen);
+    let queue = queue::healthy(seen);
     let programmed = programmed(seen, &[&accepted, &tls]);
     let ready = ready(seen, &[&accepted, &tls, &programmed]);
     let egress = egress_healthy(seen);
-    vec![accepted, tls, issuers, durable, egress, programmed, ready]
+    vec![
+        accepted, tls, issuers, durable, queue, egress, programmed, ready,
+    ]
 }
 
 fn accepted(seen: &Seen<'_>) -> Verdict {
@@ -175,52 +183,6 @@ fn tls_ready(seen: &Seen<'_>) -> Verdict {
     }
 }
 
-fn queue_durable(seen: &Seen<'_>) -> Verdict {
-    if seen.found.relay.spec.storage() == Storage::Ephemeral {
-        return Verdict::no(
-            types::QUEUE_DURABLE,
-            reason::EPHEMERAL_STORAGE,
-            "spec.queue.storage is Ephemeral: accepted mail is lost with its pod; use Persistent for \
-             mail that matters",
-        );
-    }
-    if !seen.refused_claims.is_empty() {
-        return Verdict::no(
-            types::QUEUE_DURABLE,
-            reason::CLAIM_REFUSED,
-            format!(
-                "spec.queue cannot be brought about: {}; give the old value, or make a second \
-                 SmtpRelay",
-                seen.refused_claims.join("; ")
-            ),
-        );
-    }
-    let pending: Vec<&str> = seen
-        .found
-        .shards
-        .iter()
-        .zip(seen.shards)
-        .filter(|(shard, _)| !shard.has_volume())
-        .map(|(_, status)| status.name.as_str())
-        .collect();
-    if pending.is_empty() {
-        return Verdict::yes(
-            types::QUEUE_DURABLE,
-            reason::PERSISTENT_STORAGE,
-            "every queue lies on a claim",
-        );
-    }
-    Verdict::no(
-        types::QUEUE_DURABLE,
-        reason::CLAIM_PENDING,
-        format!(
-            "the claims of {} have no volume yet; if that lasts, see the claims' Events and \
-             spec.queue.storageClassName",
-            pending.join(", ")
-        ),
-    )
-}
-
 /// What is in mail's way out. Nothing waits for it: mail is accepted and kept meanwhile.
 fn egress_healthy(seen: &Seen<'_>) -> Verdict {
     let shards = seen.shards.iter();
@@ -278,6 +240,16 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             ),
         );
     }
+    if let Some(why) = seen.refused_service {
+        return Verdict::no(
+            types::PROGRAMMED,
+            reason::SERVICE_REFUSED,
+            format!(
+                "the API server does not take the Service as spec.service and spec.listeners ask: {why}; \
+                 it stays as it is"
+            ),
+        );
+    }
     if let Some(first) = seen.refused_shards.first() {
         return Verdict::no(
             types::PROGRAMMED,
@@ -288,10 +260,11 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             ),
         );
     }
-    let behind: Vec<&ShardStatus> = seen
+    let behind: Vec<(&ShardStatus, &Shard)> = seen
         .shards
         .iter()
-        .filter(|shard| shard.phase != ShardPhase::Draining && !shard.programmed)
+        .zip(&seen.found.shards)
+        .filter(|(status, _)| status.phase != ShardPhase::Draining && !status.programmed)
         .collect();
     if behind.is_empty() {
         return Verdict::yes(
@@ -300,25 +273,29 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
             "every shard runs the newest configuration",
         );
     }
-    let names: Vec<&str> = behind.iter().map(|shard| shard.name.as_str()).collect();
+    let names: Vec<&str> = behind
+        .iter()
+        .map(|(status, _)| status.name.as_str())
+        .collect();
     let names = names.join(", ");
-    let told = behind.iter().find_map(|shard| {
-        Some((
-            shard.phase,
-            shard.version.is_some(),
-            shard.message.as_ref()?,
-        ))
+    let mut running = behind
+        .iter()
+        .filter(|(status, _)| status.phase == ShardPhase::Running);
+    let told = running.find_map(|(_, shard)| match &shard.report {
+        Some(Err(error)) => Some((reason::SHARD_UNREACHABLE, error)),
+        Some(Ok(report)) => Some((reason::CONFIGURATION_REFUSED, report.config_error.as_ref()?)),
+        None => None,
     });
     match told {
-        Some((ShardPhase::Running, true, message)) => Verdict::no(
-            types::PROGRAMMED,
-            reason::CONFIGURATION_REFUSED,
-            format!("{names} refused the newest configuration: {message}"),
-        ),
-        Some((ShardPhase::Running, false, message)) => Verdict::no(
+        Some((reason::SHARD_UNREACHABLE, message)) => Verdict::no(
             types::PROGRAMMED,
             reason::SHARD_UNREACHABLE,
             format!("{names} cannot be asked: {message}"),
+        ),
+        Some((reason, message)) => Verdict::no(
+            types::PROGRAMMED,
+            reason,
+            format!("{names} refused the newest configuration: {message}"),
         ),
         _ => Verdict::no(
             types::PROGRAMMED,
@@ -331,6 +308,12 @@ fn programmed(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
 fn ready(seen: &Seen<'_>, before: &[&Verdict]) -> Verdict {
     if seen.found.relay.spec.replicas == 0 {
         return no_replicas(seen);
+    }
+    let accepted = !before.iter().any(|verdict| {
+        !verdict.holds() && [types::ACCEPTED, types::TLS_READY].contains(&verdict.kind)
+    });
+    if accepted && let Some(failing) = pods::failing(seen.found) {
+        return Verdict::no(types::READY, reason::POD_FAILING, failing);
     }
     // A domain or credential that is under way to the shards takes nothing from their readiness.
     let first =

@@ -90,3 +90,14 @@ fn a_relay_knows_all_of_its_shards_and_which_of_them_stay() {
     let stray = siblings(&[0], &[i32::MAX, -1, 1024, 1023]).unwrap();
     assert_eq!((stray.hosts.len(), stray.leaving), (1024, vec![1023]));
 }
+
+#[test]
+fn o29_listeners_probes_and_admin_port_are_on_all_addresses_of_both_families() {
+    let rendered = run(&relay(json!({})), &[], &[], &BTreeMap::new()).unwrap();
+    let config = config(&rendered);
+    let listeners = config.listeners.iter().map(|listener| listener.address);
+    let addresses = listeners.chain([config.health.address, config.admin.unwrap().address]);
+    for address in addresses {
+        assert_eq!(address.ip(), std::net::Ipv6Addr::UNSPECIFIED, "{address}");
+    }
+}

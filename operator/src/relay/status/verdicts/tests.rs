@@ -1,71 +1,24 @@
 //! The conditions as a table.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
-use operator_api::{SendingDomain, SmtpRelay};
+use operator_api::SendingDomain;
+use relay_config::RelayStatus;
 use serde_json::json;
 
 use super::*;
 use crate::certificates::SecretData;
-use crate::relay::dereference::Shard;
+pub(in crate::relay::status) use crate::relay::dereference::fixtures::found;
+use crate::relay::dereference::fixtures::report;
 
-const NOW: Timestamp = Timestamp::constant(1000, 0);
+pub(in crate::relay::status) const NOW: Timestamp = Timestamp::constant(1000, 0);
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "reads better with the JSON in place"
-)]
-pub(in crate::relay::status) fn found(spec: serde_json::Value, with_volumes: bool) -> Found {
-    let relay: SmtpRelay = serde_json::from_value(json!({
-        "apiVersion": "mailrelay.dev/v1alpha1",
-        "kind": "SmtpRelay",
-        "metadata": {"name": "outbox", "namespace": "post"},
-        "spec": spec,
-    }))
-    .unwrap();
-    let claim = with_volumes.then(|| {
-        Arc::new(PersistentVolumeClaim {
-            spec: Some(PersistentVolumeClaimSpec {
-                volume_name: Some("pv-7".to_owned()),
-                ..PersistentVolumeClaimSpec::default()
-            }),
-            ..PersistentVolumeClaim::default()
-        })
-    });
-    let replicas = relay.spec.replicas;
-    let shards = (0..replicas)
-        .map(|index| Shard {
-            claim: claim.clone(),
-            ..Shard::absent(index)
-        })
-        .collect();
-    Found {
-        relay: Arc::new(relay),
-        key: ("post".to_owned(), "outbox".to_owned()),
-        namespaces: BTreeMap::new().into(),
-        domains: Vec::new(),
-        credentials: Vec::new(),
-        named: BTreeMap::new(),
-        issued: crate::relay::issued::Lookup::default(),
-        issuers: crate::relay::issuers::Issuers::default(),
-        authority: None,
-        serving: None,
-        internal: None,
-        scale: crate::relay::scale::Scale {
-            wanted: (0..replicas).collect(),
-            ..crate::relay::scale::Scale::default()
-        },
-        moves: crate::relay::moves::Moves {
-            staying: (0..replicas).collect(),
-            moving: None,
-        },
-        shards,
-    }
-}
-
-fn shard(phase: ShardPhase, programmed: bool, version: bool, message: Option<&str>) -> ShardStatus {
+pub(in crate::relay::status) fn shard(
+    phase: ShardPhase,
+    programmed: bool,
+    version: bool,
+    message: Option<&str>,
+) -> ShardStatus {
     ShardStatus {
         name: "outbox-0".to_owned(),
         phase,
@@ -85,6 +38,7 @@ struct Row {
     tls: Tls,
     refused_claims: Vec<String>,
     refused_shards: Vec<String>,
+    report: Option<Result<RelayStatus, String>>,
     was_ready: bool,
 }
 
@@ -98,13 +52,17 @@ impl Row {
             tls: Tls::Issued { not_after: None },
             refused_claims: Vec::new(),
             refused_shards: Vec::new(),
+            report: None,
             was_ready: false,
         }
     }
 
     /// The reasons of all conditions; `!` before those that do not hold.
     fn reasons(self) -> String {
-        let found = found(self.spec, self.with_volumes);
+        let mut found = found(self.spec, self.with_volumes);
+        for shard in &mut found.shards {
+            shard.report.clone_from(&self.report);
+        }
         let shards: Vec<ShardStatus> = found.shards.iter().map(|_| self.shard.clone()).collect();
         let verdicts = all(&Seen {
             found: &found,
@@ -114,6 +72,7 @@ impl Row {
             draining: &[],
             refused_claims: &self.refused_claims,
             refused_shards: &self.refused_shards,
+            refused_service: None,
             was_ready: self.was_ready,
             now: NOW,
         });
@@ -125,6 +84,8 @@ impl Row {
             // On their own below: nothing depends on them.
             .filter(|verdict| {
                 ![types::ISSUERS_READY, types::EGRESS_HEALTHY].contains(&verdict.kind)
+                    && (verdict.kind != types::QUEUE_HEALTHY
+                        || verdict.reason == reason::CLAIM_REFUSED)
             })
             .map(|verdict| {
                 format!(
@@ -180,7 +141,11 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
         ),
         (
             Row {
-                shard: shard(ShardPhase::Running, false, true, Some("hostname: \"x y\"")),
+                shard: shard(ShardPhase::Running, false, true, None),
+                report: Some(Ok(RelayStatus {
+                    config_error: Some("hostname: \"x y\"".to_owned()),
+                    ..report(0)
+                })),
                 was_ready: true,
                 ..healthy()
             },
@@ -188,7 +153,9 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
         ),
         (
             Row {
-                shard: shard(ShardPhase::Running, false, false, Some("refused")),
+                // The version is what was last seen of it.
+                shard: shard(ShardPhase::Running, false, true, Some("refused")),
+                report: Some(Err("refused".to_owned())),
                 ..healthy()
             },
             "Accepted CertificateValid PersistentStorage !ShardUnreachable !ShardUnreachable",
@@ -213,7 +180,7 @@ fn conditions_tell_the_first_thing_that_is_wrong() {
                 refused_claims: vec!["outbox-queue-0: no".to_owned()],
                 ..healthy()
             },
-            "Accepted CertificateValid !ClaimRefused Programmed Ready",
+            "Accepted CertificateValid PersistentStorage !ClaimRefused Programmed Ready",
         ),
         (
             Row {
@@ -263,6 +230,7 @@ fn verdict_of(found: &Found, kind: &str) -> (bool, &'static str, String) {
         draining: &[],
         refused_claims: &[],
         refused_shards: &[],
+        refused_service: None,
         was_ready: true,
         now: NOW,
     });
@@ -284,6 +252,7 @@ fn a_relay_without_replicas_says_whether_mail_waits_or_shards_go_or_are_gone() {
             draining,
             refused_claims: &[],
             refused_shards: &[],
+            refused_service: None,
             was_ready: true,
             now: NOW,
         });
@@ -448,6 +417,7 @@ fn what_is_in_the_way_of_outgoing_mail_is_told_with_the_remedy_and_takes_nothing
             draining: &[],
             refused_claims: &[],
             refused_shards: &[],
+            refused_service: None,
             was_ready: false,
             now: NOW,
         });
