@@ -236,6 +236,7 @@ fn settings() -> Settings {
         relay_image: "registry.example/relay:1".to_owned(),
         dns_servers: Vec::new(),
         namespace: None,
+        scope: crate::kubernetes::watch::Scope::Cluster,
     }
 }
 
