@@ -74,6 +74,8 @@ pub(super) async fn run(
     cached(context, &service_account, &stores.service_accounts).await?;
     match &ca {
         Some(ca) => cached(context, ca, &stores.config_maps).await?,
+        // The certificate that serves is still the one before, and so is what clients trust.
+        None if tls.violation().is_some() => Outcome::Unchanged,
         None => {
             remove(
                 context,

@@ -26,8 +26,8 @@ use crate::kubernetes::watch::{Cached, Plan, Scope, objects};
 use crate::labels::{SELECTOR, SELECTOR_OF_OTHERS};
 use crate::render::admission::Attached;
 use sinks::{
-    Late, credential_sink, domain_sink, namespace_sink, owned_secret_sink, owned_sink, relay_sink,
-    secret_sink,
+    Late, bundle_sink, credential_sink, domain_sink, namespace_sink, owned_secret_sink, owned_sink,
+    relay_sink, secret_sink,
 };
 
 /// The watched namespaces, each once.
@@ -98,7 +98,11 @@ pub(super) fn start(
             plan(scope, client, &own, |_| Vec::new()),
             owned_secret_sink(asking, &late, applier),
         ),
-        config_maps: owned(tasks, client, scope, &own, tell),
+        config_maps: objects(
+            tasks,
+            plan(scope, client, &own, of_label),
+            bundle_sink(asking, &late, applier),
+        ),
         deployments: owned(tasks, client, scope, &own, tell),
         services: owned(tasks, client, scope, &own, tell),
         service_accounts: owned(tasks, client, scope, &own, tell),

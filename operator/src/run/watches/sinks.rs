@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
@@ -251,6 +251,28 @@ pub(super) fn owned_secret_sink(
     move |secret, told| {
         owners(secret, told);
         named(&asking, &late, key(secret));
+    }
+}
+
+/// What clients of a relay trust is in the Secret of each credential, too.
+pub(super) fn bundle_sink(
+    asking: &Asking,
+    late: &Late,
+    applier: &Arc<Applier>,
+) -> impl Fn(&ConfigMap, Told) + Send + 'static + use<> {
+    let owners = owned_sink(asking, late, applier);
+    let (asking, late) = (asking.clone(), late.clone());
+    let changes = Changes::new();
+    move |bundle, told| {
+        owners(bundle, told);
+        let Some(relay) = bundle.labels().get(RELAY_LABEL) else {
+            return;
+        };
+        let key = Key::new(bundle.namespace().unwrap_or_default(), relay.clone());
+        let content = (told != Told::Gone).then(|| bundle.data.clone());
+        if changes.differ(key.clone(), content) {
+            late.ask(&asking, &Index::Relay(key.namespace, key.name));
+        }
     }
 }
 
