@@ -10,6 +10,7 @@ mod operator;
 mod pki;
 mod proxy;
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -46,6 +47,8 @@ pub enum User {
     Admin,
     /// The operator's ServiceAccount: what the chart's RBAC allows.
     Operator,
+    /// The cluster's own controllers, under the name that they have in every cluster.
+    Controllers,
 }
 
 impl User {
@@ -54,6 +57,7 @@ impl User {
         match self {
             Self::Admin => "of-the-admin",
             Self::Operator => "of-the-operator",
+            Self::Controllers => "of-the-controllers",
         }
     }
 
@@ -62,6 +66,7 @@ impl User {
         match self {
             Self::Admin => "admin".to_owned(),
             Self::Operator => format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{ACCOUNT}"),
+            Self::Controllers => "system:kube-controller-manager".to_owned(),
         }
     }
 }
@@ -99,7 +104,7 @@ impl ControlPlane {
             files.join("audit.yaml"),
             audit::policy(&User::Operator.name()),
         )?;
-        for user in [User::Admin, User::Operator] {
+        for user in [User::Admin, User::Operator, User::Controllers] {
             kubeconfig(files, user, &format!("https://{api}"), &format!("{user:?}"))?;
         }
         let client = client(&files.join("kubeconfig.Admin")).await?;
@@ -153,7 +158,10 @@ impl ControlPlane {
         let [port] = ports::<1>()?;
         let files = self.directory.path();
         let arguments = [
-            format!("--kubeconfig={}", files.join("kubeconfig.Admin").display()),
+            format!(
+                "--kubeconfig={}",
+                files.join("kubeconfig.Controllers").display()
+            ),
             "--controllers=garbage-collector-controller,namespace-controller".to_owned(),
             "--authentication-skip-lookup=true".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
@@ -261,14 +269,23 @@ pub fn ports<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
 }
 
 fn tokens() -> String {
-    let operator = User::Operator;
-    format!(
-        "{},{},1,system:masters\n{},{},2,\"system:serviceaccounts,system:serviceaccounts:{OPERATOR_NAMESPACE}\"\n",
-        User::Admin.token(),
-        User::Admin.name(),
-        operator.token(),
-        operator.name(),
-    )
+    let accounts = format!("system:serviceaccounts,system:serviceaccounts:{OPERATOR_NAMESPACE}");
+    let users = [
+        (User::Admin, "system:masters"),
+        (User::Operator, &accounts),
+        (User::Controllers, "system:masters"),
+    ];
+    let mut table = String::new();
+    for (number, (user, groups)) in users.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "{},{},{number},\"{groups}\"",
+            user.token(),
+            user.name()
+        );
+    }
+    table
 }
 
 fn etcd_arguments(files: &Path, client: SocketAddr, peer: SocketAddr) -> [String; 6] {

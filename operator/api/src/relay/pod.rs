@@ -214,6 +214,7 @@ pub struct ServiceSettings {
 
 /// Which endpoints traffic goes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::common::undescribed)]
 pub enum TrafficPolicy {
     /// Those of all nodes.
     #[default]
