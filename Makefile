@@ -100,6 +100,11 @@ delivery-bench: ## Delivery to one, to many, and to many destinations of which a
 	@tests/prerequisites build
 	tests/bench/delivery
 
+.PHONY: permissions
+permissions: ## What of its rights the operator used in the cluster tests before, on the same cluster
+	@tests/prerequisites build cluster mail
+	$(CARGO) test --locked -p mailrelay-tests --features cluster --test permissions -- --nocapture
+
 .PHONY: chaos
 chaos: ## A quarter of an hour of trouble on the cluster while clients send; nothing may be lost
 	@tests/prerequisites build cluster mail
