@@ -115,26 +115,12 @@ mod tests {
 
     use k8s_openapi::api::apps::v1::Deployment;
     use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod};
-    use relay_config::QueueStatus;
 
     use super::*;
+    use crate::relay::dereference::fixtures;
 
     fn report(messages: u64) -> Result<RelayStatus, String> {
-        Ok(RelayStatus {
-            version: "1".into(),
-            shard: None,
-            config_hash: String::new(),
-            config_error: None,
-            accepting: true,
-            hand_over: None,
-            blocked_since: None,
-            tokens: Vec::new(),
-            queue: QueueStatus {
-                messages,
-                oldest_seconds: 0,
-                full: false,
-            },
-        })
+        Ok(fixtures::report(messages))
     }
 
     fn pod(accepting: &str, since: i64) -> Option<Arc<Pod>> {
