@@ -57,22 +57,8 @@ impl Scope {
         }
     }
 
-    /// One API per watch.
+    /// One API per watch; for metadata alone, `K` is `PartialObjectMeta` of the kind.
     pub fn apis<K>(&self, client: &Client) -> Vec<Api<K>>
-    where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-    {
-        match self {
-            Self::Cluster => vec![Api::all(client.clone())],
-            Self::Namespaces(names) => names
-                .iter()
-                .map(|name| Api::namespaced(client.clone(), name))
-                .collect(),
-        }
-    }
-
-    /// The same, for metadata alone.
-    pub fn metadata_apis<K>(&self, client: &Client) -> Vec<Api<kube::core::PartialObjectMeta<K>>>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
     {

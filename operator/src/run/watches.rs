@@ -85,7 +85,7 @@ pub(super) fn start(
     // Those of ours are watched with their content.
     let others = Config::default().labels(SELECTOR_OF_OTHERS);
     let secrets = Plan {
-        apis: scope.metadata_apis::<Secret>(client),
+        apis: scope.apis::<kube::core::PartialObjectMeta<Secret>>(client),
         config: others,
         indices: |_| Vec::new(),
         strip: names_only,
