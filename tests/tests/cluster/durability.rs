@@ -133,8 +133,14 @@ fn accepted(mails: &[Mail], outcomes: &[Outcome]) -> anyhow::Result<Vec<String>>
 /// The only relay pod.
 pub(crate) async fn relay_pod(namespace: &Namespace) -> anyhow::Result<Value> {
     let pods = namespace.list(Kind::Pod).await?;
-    ensure!(pods.len() == 1, "one pod, not {}", pods.len());
-    pods.into_iter().next().context("no pod")
+    // One that is on its way out may still be listed when its successor serves.
+    let mut staying = pods
+        .into_iter()
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let pod = staying.next().context("no pod")?;
+    let more = staying.count();
+    ensure!(more == 0, "one pod, not {}", more + 1);
+    Ok(pod)
 }
 
 /// Waits until the pod, or its successor, runs and is ready again.
