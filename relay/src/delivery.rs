@@ -15,6 +15,7 @@ mod dane;
 mod egress;
 mod engine;
 mod families;
+mod logins;
 mod outcome;
 mod plan;
 mod policy;

@@ -1,7 +1,8 @@
 //! Releases of the chart: what `helm` does with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -12,6 +13,10 @@ use crate::process::{Run, checkout};
 pub const CHART: &str = "charts/mailrelay-operator";
 /// The kept chart of an earlier state of the project, with its own resource definitions.
 pub const PREVIOUS: &str = "tests/chart/mailrelay-operator-0.0.1.tgz";
+/// Where a chart has its definitions.
+const DEFINITIONS: &str = "files/crds";
+/// Schema of the status in a definition.
+const STATUS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
 /// Images of an earlier version: today's under another tag, since no registry has others.
 const PREVIOUS_TAG: &str = "previous";
 
@@ -41,13 +46,34 @@ impl Default for Release {
 }
 
 impl Release {
-    /// An earlier chart.
-    pub fn previous() -> Self {
-        Self {
-            chart: checkout().join(PREVIOUS),
+    /// The earlier chart, unpacked into `folder`. Its operator is today's under another tag, which writes
+    /// today's status: so the status of its definitions is today's, too, and nothing else.
+    pub async fn previous(folder: &Path) -> anyhow::Result<Self> {
+        Run::new("tar")
+            .args(["--extract", "--gzip", "--strip-components=1", "--file"])
+            .arg(checkout().join(PREVIOUS))
+            .arg("--directory")
+            .arg(folder)
+            .succeed()
+            .await?;
+        for entry in std::fs::read_dir(folder.join(DEFINITIONS))? {
+            let earlier = entry?.path();
+            let name = earlier.file_name().context("no name")?;
+            let today = checkout().join(CHART).join(DEFINITIONS).join(name);
+            let read = |path: &Path| -> anyhow::Result<Value> {
+                Ok(serde_yaml::from_str(&std::fs::read_to_string(path)?)?)
+            };
+            let mut definition = read(&earlier)?;
+            let of_today = read(&today)?;
+            let status = of_today.pointer(STATUS).context("no status")?;
+            *definition.pointer_mut(STATUS).context("no status")? = status.clone();
+            std::fs::write(&earlier, serde_yaml::to_string(&definition)?)?;
+        }
+        Ok(Self {
+            chart: folder.into(),
             tag: PREVIOUS_TAG.into(),
             ..Self::default()
-        }
+        })
     }
 }
 

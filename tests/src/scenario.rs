@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use crate::clients::{Account, Encryption, Place};
 use crate::cluster::Cluster;
-use crate::namespace::{Kind, Namespace, text};
+use crate::namespace::{Kind, Namespace, has_condition, text};
 use crate::prerequisites;
 use crate::receiver::{More, Plan, Receiver};
 use crate::zone::{Record, Zone};
@@ -278,7 +278,7 @@ pub async fn account(
     })
 }
 
-/// The records that a domain's status prints, once it prints any.
+/// The records that a domain's status prints once all its keys are made.
 pub async fn dns_records(
     namespace: &Namespace,
     domain: &str,
@@ -286,6 +286,7 @@ pub async fn dns_records(
 ) -> anyhow::Result<Vec<Record>> {
     let printed = |object: Option<&Value>| {
         object
+            .filter(|object| has_condition(object, "KeysReady", "True"))
             .and_then(|object| object.pointer("/status/dnsRecords"))
             .and_then(Value::as_array)
             .is_some_and(|records| !records.is_empty())

@@ -88,6 +88,8 @@ pub mod reason {
     pub const HEALTHY: &str = "Healthy";
     /// `EgressHealthy` is false: no MX host answers a shard, although others do.
     pub const PORT_BLOCKED: &str = "PortBlocked";
+    /// `EgressHealthy` is false: a smarthost refuses the login.
+    pub const LOGIN_REFUSED: &str = "LoginRefused";
     /// `EgressHealthy` is false: a smarthost's token endpoint gives no access token.
     pub const TOKEN_UNAVAILABLE: &str = "TokenUnavailable";
 

@@ -36,7 +36,7 @@ pub use relay::{
     AddressLiterals, AddressType, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy,
     Delivery, DeliveryTls, Dns, Dnssec, Domains, Egress, IssuerReference, Limits, Listener,
     ListenerRole, ListenerTls, MtaSts, NetworkPolicySettings, OAuth2, OidcIssuer, OverridePolicy,
-    PodTemplate, PodTemplateMetadata, Privacy, Queue, RELAY_CONTAINER, RelayAddress,
+    PodTemplate, PodTemplateMetadata, Privacy, Queue, RELAY_CONTAINER, RefusedLogin, RelayAddress,
     RelayAuthentication, RelayTls, Reports, Retry, Route, ScaleToZeroPolicy, ServiceAccountTokens,
     ServiceSettings, ServiceType, ShardPhase, ShardStatus, Smarthost, SmarthostLookup,
     SmarthostTls, SmarthostToken, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, TlsOverride,

@@ -26,7 +26,8 @@ pub use privacy::Privacy;
 pub use route::Route;
 pub use smarthost::{OAuth2, Smarthost, SmarthostLookup, SmarthostTls};
 pub use status::{
-    AddressType, RelayAddress, ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus,
+    AddressType, RefusedLogin, RelayAddress, ShardPhase, ShardStatus, SmarthostToken,
+    SmtpRelayStatus,
 };
 pub use template::{PodTemplate, PodTemplateMetadata, RELAY_CONTAINER};
 pub use tls::{IssuerReference, RelayTls};

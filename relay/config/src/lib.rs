@@ -32,5 +32,7 @@ pub use jwks::{KeyFault, KeySet, KeySetError, TokenAlgorithm};
 pub use network::Cidr;
 pub use schema::*;
 pub use secret::Secret;
-pub use status::{HandOverStatus, QueueStatus, RelayStatus, SmarthostTokenStatus};
+pub use status::{
+    HandOverStatus, QueueStatus, RelayStatus, SmarthostLoginStatus, SmarthostTokenStatus,
+};
 pub use verifier::{ScramVerifier, VerifierError};

@@ -31,6 +31,19 @@ pub struct RelayStatus {
     /// Access tokens, one entry per smarthost that wants one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<SmarthostTokenStatus>,
+    /// Smarthosts that refuse the login, as last seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_logins: Vec<SmarthostLoginStatus>,
+}
+
+/// A login that a smarthost refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SmarthostLoginStatus {
+    /// Host of the smarthost, as configured.
+    pub smarthost: String,
+    /// In its words, shortened to 300 characters.
+    pub error: String,
 }
 
 /// State of the access token for a smarthost.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use relay_queue::Timestamp;
 
+use super::logins::Logins;
 use super::token::Tokens;
 
 /// Different hosts that have to be silent.
@@ -22,6 +23,7 @@ const LONG: Duration = Duration::from_mins(5);
 #[derive(Default)]
 pub(crate) struct Egress {
     pub(crate) tokens: Tokens,
+    pub(crate) logins: Logins,
     port: Mutex<Port>,
 }
 

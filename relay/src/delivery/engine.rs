@@ -109,6 +109,7 @@ impl Engine {
         if std::mem::replace(hash, snapshot.hash) != snapshot.hash {
             queue.readmit_all();
             self.context.egress.tokens.keep(&snapshot.config);
+            self.context.egress.logins.keep(&snapshot.config);
         }
         let now = now();
         while let Some(permit) = self.slots.permit(limits) {

@@ -96,5 +96,6 @@ async fn status(State(context): State<SharedContext>) -> Json<RelayStatus> {
             .egress
             .tokens
             .status(&context.snapshot.load().config),
+        refused_logins: context.egress.logins.status(),
     })
 }

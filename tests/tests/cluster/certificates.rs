@@ -1,5 +1,4 @@
-//! Certificates of the user's, and secrets of smarthosts: in force as they change, and what cannot be used
-//! changes nothing.
+//! Certificates of the user's: in force as they change, and what cannot be used changes nothing.
 
 use anyhow::ensure;
 use k8s_openapi::ByteString;

@@ -81,7 +81,10 @@ async fn o2_o7_an_upgrade_brings_new_definitions_and_loses_no_mail_and_an_uninst
             return Ok(());
         }
         cluster.load_previous_images().await?;
-        cluster.deploy(&Release::previous()).await?;
+        let folder = tempfile::tempdir()?;
+        cluster
+            .deploy(&Release::previous(folder.path()).await?)
+            .await?;
         let judged = from_previous(scenario).await;
         // The tests that follow find this checkout's chart, whatever became of this one.
         cluster.install().await?;

@@ -124,6 +124,21 @@ pub struct ShardStatus {
     /// Access tokens, one entry per smarthost that wants one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<SmarthostToken>,
+
+    /// Smarthosts that refuse the login.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_logins: Vec<RefusedLogin>,
+}
+
+/// A smarthost that refuses the login of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedLogin {
+    /// Host of the smarthost, as in the spec.
+    pub smarthost: String,
+
+    /// Its last words about it.
+    pub error: String,
 }
 
 /// The access token of a shard for a smarthost.

@@ -78,6 +78,7 @@ pub(in crate::relay) fn report(messages: u64) -> RelayStatus {
         hand_over: None,
         blocked_since: None,
         tokens: Vec::new(),
+        refused_logins: Vec::new(),
         queue: QueueStatus {
             messages,
             oldest_seconds: 0,

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operator_api::names;
-use operator_api::{ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
-use relay_config::SmarthostTokenStatus;
+use operator_api::{RefusedLogin, ShardPhase, ShardStatus, SmarthostToken, SmtpRelayStatus};
+use relay_config::{SmarthostLoginStatus, SmarthostTokenStatus};
 
 use crate::relay::dereference::{Found, Shard};
 
@@ -46,6 +46,7 @@ pub(super) fn status(
                 status.version.clone_from(&before.version);
                 status.blocked_since.clone_from(&before.blocked_since);
                 status.tokens.clone_from(&before.tokens);
+                status.refused_logins.clone_from(&before.refused_logins);
                 status.queued_messages = before.queued_messages;
                 status.oldest_message.clone_from(&before.oldest_message);
             }
@@ -53,6 +54,7 @@ pub(super) fn status(
         Some(Ok(report)) => {
             status.blocked_since = report.blocked_since.and_then(moment);
             status.tokens = report.tokens.iter().map(token).collect();
+            status.refused_logins = report.refused_logins.iter().map(login).collect();
             status.programmed = hash.is_some_and(|hash| hash == report.config_hash);
             status.version = Some(report.version.clone());
             status.message = status.message.or_else(|| report.config_error.clone());
@@ -70,6 +72,13 @@ fn token(report: &SmarthostTokenStatus) -> SmarthostToken {
     SmarthostToken {
         smarthost: report.smarthost.clone(),
         expires_at: report.expires_at.and_then(moment),
+        error: report.error.clone(),
+    }
+}
+
+fn login(report: &SmarthostLoginStatus) -> RefusedLogin {
+    RefusedLogin {
+        smarthost: report.smarthost.clone(),
         error: report.error.clone(),
     }
 }

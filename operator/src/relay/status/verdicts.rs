@@ -203,6 +203,9 @@ fn egress_healthy(seen: &Seen<'_>) -> Verdict {
             ),
         );
     }
+    if let Some(message) = refused_login(seen) {
+        return Verdict::no(types::EGRESS_HEALTHY, reason::LOGIN_REFUSED, message);
+    }
     let fault = shards
         .flat_map(|shard| shard.tokens.iter().map(move |token| (shard, token)))
         .find_map(|(shard, token)| Some((shard, token, token.error.as_ref()?)));
@@ -222,6 +225,17 @@ fn egress_healthy(seen: &Seen<'_>) -> Verdict {
         reason::HEALTHY,
         "nothing is known to be in the way of outgoing mail",
     )
+}
+
+/// The first smarthost that refuses a login.
+fn refused_login(seen: &Seen<'_>) -> Option<String> {
+    let mut shards = seen.shards.iter();
+    let (shard, login) = shards.find_map(|shard| Some((shard, shard.refused_logins.first()?)))?;
+    Some(format!(
+        "smarthost {} refuses the login of {}, and mail for it is kept: {}; put the right username and \
+         password into the Secret of credentialsSecretRef",
+        login.smarthost, shard.name, login.error
+    ))
 }
 
 /// The first of `before` that does not hold.

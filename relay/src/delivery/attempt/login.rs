@@ -42,8 +42,27 @@ impl Attempt<'_, '_> {
         }))
     }
 
-    /// Opens a connection. A server that refuses an access token gets another one, once.
+    /// Opens a connection, and keeps in mind whether a login was refused. A server that refuses an access
+    /// token gets another one, once.
     pub(super) async fn open(
+        &self,
+        target: Target,
+        id: Option<SmarthostId>,
+    ) -> Result<Connection, ConnectionError> {
+        let with_login = target.credentials.is_some();
+        let result = self.open_with_token(target, id).await;
+        let smarthost = id.and_then(|id| self.snapshot.config.delivery.smarthost(id));
+        if with_login
+            && let Some(smarthost) = smarthost
+            && let Some(authentication) = &smarthost.authentication
+        {
+            let logins = &self.engine.context.egress.logins;
+            logins.learn(&smarthost.host, authentication, &result);
+        }
+        result
+    }
+
+    async fn open_with_token(
         &self,
         mut target: Target,
         id: Option<SmarthostId>,

@@ -54,6 +54,7 @@ fn said() -> serde_json::Value {
             {"smarthost": "smtp.a.example", "expiresAt": 12_000},
             {"smarthost": "smtp.b.example", "error": "refused"},
         ],
+        "refusedLogins": [{"smarthost": "smtp.c.example", "error": "535 no"}],
     })
 }
 
@@ -89,6 +90,10 @@ fn told() -> ShardStatus {
                 error: Some("refused".into()),
             },
         ],
+        refused_logins: vec![RefusedLogin {
+            smarthost: "smtp.c.example".into(),
+            error: "535 no".into(),
+        }],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use operator_api::SendingDomain;
+use operator_api::{RefusedLogin, SendingDomain};
 use relay_config::RelayStatus;
 use serde_json::json;
 
@@ -396,6 +396,18 @@ fn what_is_in_the_way_of_outgoing_mail_is_told_with_the_remedy_and_takes_nothing
             },
             "TokenUnavailable",
             "outbox-0 has no access token for smarthost smtp.test, and its mail is kept: invalid_grant",
+        ),
+        (
+            ShardStatus {
+                refused_logins: vec![RefusedLogin {
+                    smarthost: "smtp.test".into(),
+                    error: "535 5.7.8 no".into(),
+                }],
+                tokens: vec![token(Some("invalid_grant"))],
+                ..healthy()
+            },
+            "LoginRefused",
+            "smarthost smtp.test refuses the login of outbox-0, and mail for it is kept: 535 5.7.8 no;",
         ),
         (
             ShardStatus {

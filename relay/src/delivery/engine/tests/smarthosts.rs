@@ -56,9 +56,19 @@ async fn a_smarthost_takes_all_mail_and_a_wrong_password_makes_it_wait() {
     let login = "AUTH PLAIN AHVzZXIAcGFzcw==".to_owned();
     assert!(peer.lines(0).contains(&login));
 
+    let logins = &relay.context.egress.logins;
+    assert!(logins.status().is_empty());
     accepts.store(false, Ordering::SeqCst);
     load("again.example");
     assert_eq!(relay.defer(SENDER, &["a@one.example"]).await, 1);
+    let refused = logins.status();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].smarthost, "localhost");
+    assert!(refused[0].error.contains("535"), "{:?}", refused[0]);
+    accepts.store(true, Ordering::SeqCst);
+    load("right.example");
+    relay.finish(None, &["b@two.example"]).await;
+    assert!(logins.status().is_empty());
     relay.stop().await;
 }
 
