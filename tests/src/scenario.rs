@@ -81,13 +81,16 @@ async fn whole(
     test: impl AsyncFnOnce(&mut Scenario) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let prepared = PREPARED.get_or_try_init(prepare).await?.reconnect().await?;
+    let start = Instant::now();
     let mut scenario = Scenario::start(&prepared, name, host).await?;
     if let Err(error) = test(&mut scenario).await {
         let situation = scenario.namespace.situation(Kind::SmtpRelay, RELAY).await;
         eprintln!("{name} failed; its namespace said:\n{situation}\n");
         return Err(error);
     }
-    scenario.finish().await
+    scenario.finish().await?;
+    println!("scenario {name}: {} s", start.elapsed().as_secs());
+    Ok(())
 }
 
 async fn prepare() -> anyhow::Result<Cluster> {
