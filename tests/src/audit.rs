@@ -111,18 +111,19 @@ pub fn read(log: &Path, user: &str) -> anyhow::Result<Vec<Request>> {
 /// Group, resource and verb of a rule, or of a request.
 pub type Right = (String, String, String);
 
-/// The rights that requests needed.
+/// The rights that a request needed.
+pub fn needed(request: &Request) -> BTreeSet<Right> {
+    let (group, resource) = request
+        .resource()
+        .unwrap_or_else(|| (String::new(), path(&request.uri).to_owned()));
+    let right = |verb: &str| (group.clone(), resource.clone(), verb.to_owned());
+    request.verbs().into_iter().map(right).collect()
+}
+
+/// The rights that requests needed and had.
 pub fn used(requests: &[Request]) -> BTreeSet<Right> {
-    let mut used = BTreeSet::new();
-    for request in requests {
-        for verb in request.verbs() {
-            let (group, resource) = request
-                .resource()
-                .unwrap_or_else(|| (String::new(), path(&request.uri).to_owned()));
-            used.insert((group, resource, verb.to_owned()));
-        }
-    }
-    used
+    let allowed = requests.iter().filter(|request| request.code() != 403);
+    allowed.flat_map(needed).collect()
 }
 
 fn path(uri: &str) -> &str {

@@ -1,6 +1,7 @@
 //! What most tests start from: an operator on a cluster, and for each test a namespace, a DNS zone
 //! and a receiving mail server of its own.
 
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,8 @@ async fn whole(
         return Err(error);
     }
     scenario.finish().await?;
-    println!("scenario {name}: {} s", start.elapsed().as_secs());
+    let seconds = start.elapsed().as_secs();
+    let _ = writeln!(std::io::stderr(), "scenario {name}: {seconds} s");
     Ok(())
 }
 
