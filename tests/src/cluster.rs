@@ -63,6 +63,11 @@ pub fn not_run(why: &str) {
 }
 
 impl Cluster {
+    /// Paths of `kubectl` and of the kubeconfig, for programs that run it themselves.
+    pub fn programs(&self) -> (&Path, &Path) {
+        (&self.kubectl, &self.kubeconfig)
+    }
+
     /// Connects; starts the project's own cluster first unless `KUBECONFIG` is set.
     pub async fn connect() -> anyhow::Result<Self> {
         match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {

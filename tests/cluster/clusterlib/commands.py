@@ -80,6 +80,14 @@ def _apiserver(paths: Paths, cache: Cache) -> Command:
             f"--kubelet-client-key={pki}/admin.key",
             f"--kubelet-certificate-authority={pki}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP",
+            # For APIs that others serve, such as metrics for autoscalers.
+            f"--requestheader-client-ca-file={pki}/ca.crt",
+            f"--requestheader-allowed-names={settings.FRONT_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={pki}/front-proxy.crt",
+            f"--proxy-client-key-file={pki}/front-proxy.key",
             "--profiling=false",
             f"--audit-policy-file={paths.config}/audit.json",
             f"--audit-log-path={paths.audit_log}",
@@ -121,6 +129,7 @@ def _controller_manager(paths: Paths, cache: Cache) -> Command:
             "--node-cidr-mask-size=24",
             f"--service-cluster-ip-range={settings.SERVICE_CIDR}",
             "--node-monitor-grace-period=20s",
+            "--horizontal-pod-autoscaler-sync-period=3s",
             f"--flex-volume-plugin-dir={paths.data}/volume-plugins",
         ]
     )

@@ -47,6 +47,7 @@ IDENTITIES: tuple[Identity, ...] = (
     Identity("kube-controller-manager", "system:kube-controller-manager"),
     Identity("kube-scheduler", "system:kube-scheduler"),
     Identity("kube-proxy", "system:kube-proxy"),
+    Identity("front-proxy", settings.FRONT_PROXY),
 )
 
 #: Identities that get a kubeconfig; `admin` gets the one that people use.

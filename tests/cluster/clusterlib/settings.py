@@ -93,6 +93,8 @@ PEER_HOST_ADDRESS = "10.250.0.1"
 # --- names ----------------------------------------------------------------
 
 NODE_NAME = "mailrelay-node"
+#: As whom the API server asks servers of further APIs.
+FRONT_PROXY = "front-proxy"
 CONTAINERD_NAMESPACE = "k8s.io"
 CGROUP = "mailrelay-cluster"
 #: Comment of each iptables rule that this harness adds itself.

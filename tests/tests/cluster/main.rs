@@ -2,6 +2,7 @@
 //! server. Run with `make test`; needs root, or `KUBECONFIG` (see `tests/cluster/README.md`).
 
 mod admission;
+mod autoscaling;
 mod bounce;
 mod certificates;
 mod changes;
