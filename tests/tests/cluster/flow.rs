@@ -90,7 +90,7 @@ async fn a_rollout_and_an_eviction_at_two_shards_disturb_no_client() -> anyhow::
         let flow = Flow::start(&server, &mails(scenario), 0..u64::MAX, interval, 40);
 
         let before = pods(scenario).await?;
-        let template = json!({"spec": {"podTemplate": {"annotations": {"rollout": "again"}}}});
+        let template = json!({"spec": {"podTemplate": {"metadata": {"annotations": {"rollout": "again"}}}}});
         scenario
             .namespace
             .patch(Kind::SmtpRelay, RELAY, &template)
