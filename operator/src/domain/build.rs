@@ -58,10 +58,14 @@ pub(super) fn run(
         return Ok(unchanged(None));
     }
     let signed: BTreeSet<&str> = before.signing().map(|(selector, _)| selector).collect();
+    // An RSA key takes longer to make than the Ed25519 key beside it: the first one follows nobody.
+    let is_first = |selector: &str| {
+        plan.make.get(selector) == Some(&DkimAlgorithm::RsaSha256) && !has_rsa(&before)
+    };
     let new = plan
         .active
         .iter()
-        .filter(|one| !signed.contains(one.as_str()));
+        .filter(|one| !signed.contains(one.as_str()) && !is_first(one));
     let switched = if signed.is_empty() {
         Vec::new()
     } else {

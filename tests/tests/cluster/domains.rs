@@ -66,6 +66,13 @@ async fn a_domain_of_another_namespace_needs_the_relays_permission() -> anyhow::
             scenario.domain()
         );
 
+        // Its first keys followed no others.
+        let events = guests.list(Kind::Event).await?;
+        ensure!(
+            !events.iter().any(|event| event["reason"] == "KeysRotated"),
+            "{events:#?}"
+        );
+
         // And what was allowed can be taken back.
         let same = json!({"spec": {"domains": {"namespaces": {"from": "Same"}}}});
         scenario
