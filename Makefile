@@ -113,7 +113,7 @@ chaos: ## A quarter of an hour of trouble on the cluster while clients send; not
 .PHONY: flow
 flow: ## 50,000 messages handed over at a scale-down, and a rollout, while clients send
 	@tests/prerequisites build cluster mail
-	MAILRELAY_QUEUED=50000 $(CARGO) test --locked -p mailrelay-tests --features cluster --test cluster -- --nocapture flow
+	MAILRELAY_QUEUED=50000 MAILRELAY_RATE=200 $(CARGO) test --locked -p mailrelay-tests --features cluster --test cluster -- --nocapture --test-threads=1 flow
 
 .PHONY: operator-bench
 operator-bench: ## The operator with 1,000 relays and 10,000 domains, and at each write killed

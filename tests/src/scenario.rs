@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_secs(15);
 /// The cluster with the operator of this checkout in it, prepared once per process.
 static PREPARED: OnceCell<Cluster> = OnceCell::const_new();
 /// Scenarios at one time: they wait for pods more than they work, but the machine has two cores.
-static PLACES: Semaphore = Semaphore::const_new(3);
+static PLACES: Semaphore = Semaphore::const_new(5);
 /// Held for writing by a scenario that must have the cluster to itself.
 static CLUSTER: RwLock<()> = RwLock::const_new(());
 

@@ -2,7 +2,7 @@
 //! says of each accepted message that it arrived once.
 //!
 //! `MAILRELAY_QUEUED` is the number of messages that wait at the scale-down (default 3000), and
-//! `MAILRELAY_RATE` that of messages a second at the rollout (default 200).
+//! `MAILRELAY_RATE` that of messages a second at the rollout (default 100, while other tests run).
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const DELIVERY_LIMIT: Duration = Duration::from_mins(5);
 
 #[tokio::test]
 async fn a_scale_down_from_three_with_mail_waiting_disturbs_no_client() -> anyhow::Result<()> {
-    scenario::run_alone("shrink", 34, async |scenario: &mut Scenario| {
+    scenario::run("shrink", 34, async |scenario: &mut Scenario| {
         let queued: u64 = setting("MAILRELAY_QUEUED", 3000)?;
         let mut sink = sink(scenario, 134).await?;
         let account = scenario.set_up("  replicas: 3").await?;
@@ -80,8 +80,8 @@ async fn a_scale_down_from_three_with_mail_waiting_disturbs_no_client() -> anyho
 
 #[tokio::test]
 async fn a_rollout_and_an_eviction_at_two_shards_disturb_no_client() -> anyhow::Result<()> {
-    scenario::run_alone("rollout", 35, async |scenario: &mut Scenario| {
-        let rate: u32 = setting("MAILRELAY_RATE", 200)?;
+    scenario::run("rollout", 35, async |scenario: &mut Scenario| {
+        let rate: u32 = setting("MAILRELAY_RATE", 100)?;
         let mut sink = sink(scenario, 135).await?;
         sink.open().await?;
         let account = scenario.set_up("  replicas: 2").await?;
@@ -120,7 +120,7 @@ async fn a_rollout_and_an_eviction_at_two_shards_disturb_no_client() -> anyhow::
 
 #[tokio::test]
 async fn a_claim_of_another_class_gets_the_mail_and_no_client_notices() -> anyhow::Result<()> {
-    scenario::run_alone("move", 36, async |scenario: &mut Scenario| {
+    scenario::run("move", 36, async |scenario: &mut Scenario| {
         let mut sink = sink(scenario, 136).await?;
         let class = other_class(scenario).await?;
         let account = scenario.set_up("").await?;
