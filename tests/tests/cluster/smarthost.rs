@@ -11,7 +11,7 @@ const BRANCH: &str = "branch";
 
 fn manifests(scenario: &Scenario, user: &str) -> String {
     let domain = scenario.domain();
-    let host = format!("{RELAY}.{}.svc", scenario.namespace.name);
+    let host = format!("{RELAY}.{}.svc.cluster.local", scenario.namespace.name);
     format!(
         "\
 apiVersion: v1

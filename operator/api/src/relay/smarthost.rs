@@ -24,8 +24,9 @@ use crate::{LocalSecretReference, SecretKeyReference};
         .field_path(".lookup"),
 )]
 pub struct Smarthost {
-    /// Host name or IP address. Its A and AAAA records are used, never its MX. With `lookup: Srv`
-    /// the domain whose SRV records name the hosts.
+    /// Host name or IP address. Its A and AAAA records are used, never its MX. A name is taken in full: that of
+    /// a Service is `smtp.mail.svc.cluster.local`. With `lookup: Srv` the domain whose SRV records name the
+    /// hosts.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
         validation = Rule::new("isIP(self) || self.matches('^[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?([.][A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?)*$')")
