@@ -133,8 +133,27 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, content: &[u8]) -> Result<
     };
     result.map_err(|message| ConfigError::Malformed {
         path: path.to_path_buf(),
-        message,
+        message: without_value(&message),
     })
+}
+
+/// What serde says of a value of a wrong type, without the value: it may be a password that stands where a
+/// list has to, or one of digits alone that nobody put in quotes.
+fn without_value(message: &str) -> String {
+    let starts = ["invalid type: ", "invalid value: "];
+    let start = starts
+        .iter()
+        .filter_map(|start| Some(message.find(start)? + start.len()))
+        .min();
+    let Some(start) = start else {
+        return message.to_owned();
+    };
+    let (before, fault) = message.split_at(start);
+    let Some((value, expected)) = fault.rsplit_once(", expected ") else {
+        return before.trim_end_matches([':', ' ']).to_owned();
+    };
+    let kind = value.split(['`', '"', '\'']).next().unwrap_or_default();
+    format!("{before}{}, expected {expected}", kind.trim_end())
 }
 
 #[cfg(test)]
@@ -436,6 +455,43 @@ mod tests {
                 .to_string();
             assert!(error.starts_with(expected), "{error}\nnot {expected}");
             assert!(!error.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_wrong_place_is_not_in_the_message() {
+        let smarthost = |login: &str| {
+            let delivery = format!(
+                "\"delivery\":{{\"smarthosts\":[{{\"host\":\"smart.example\",\"port\":25,\"tls\":\"StartTls\",\
+                 \"authentication\":{login}}}]}}"
+            );
+            MAIN.replace("\"buckets\":\"buckets\"", &delivery)
+        };
+        let rows = [
+            (
+                smarthost(r#"{"username":"u","password":31415926}"#),
+                "31415926",
+            ),
+            (smarthost(r#""hunter2""#), "hunter2"),
+            (
+                smarthost(r#"{"username":"u","oauth2":"hunter2, expected"}"#),
+                "hunter2",
+            ),
+            (r#""hunter2""#.into(), "hunter2"),
+        ];
+        for ((text, secret), name) in rows
+            .iter()
+            .flat_map(|row| [(row, "a.json"), (row, "a.yaml")])
+        {
+            // YAML takes a number without quotes for text.
+            let Err(error) = parse_files(Path::new(name), &source(&[(name, text)])) else {
+                assert_eq!((*secret, name), ("31415926", "a.yaml"));
+                continue;
+            };
+            let error = error.to_string();
+            assert!(!error.contains(secret), "{error}");
+            assert!(error.contains("invalid type: "), "{error}");
+            assert!(error.contains(", expected "), "{error}");
         }
     }
 

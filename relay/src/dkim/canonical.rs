@@ -35,10 +35,14 @@ impl Message {
                 body.write(piece);
                 continue;
             }
-            // The empty line may lie across pieces: look again from three octets before.
-            let from = headers.len().saturating_sub(3);
+            // The empty line may lie across pieces: look again from three octets before. There is a
+            // line end before the first line, so to say, for a message that has no header.
+            let before = match headers.len() {
+                0..3 => [b"\r\n", headers.as_slice()].concat(),
+                length => headers[length - 3..].to_vec(),
+            };
             // Only as far as the headers go, so that a piece with the body in it is not copied.
-            let (end, copied) = end_of_headers(&headers[from..], piece);
+            let (end, copied) = end_of_headers(&before, piece);
             headers.extend_from_slice(&piece[..copied]);
             if end {
                 in_body = true;
@@ -83,8 +87,7 @@ impl Message {
     }
 }
 
-/// Whether the header section ends in `piece`, of which `before` are the last three octets before
-/// it, and how much of `piece` belongs to it (with the empty line).
+/// Whether the header section ends in `piece`, of which `before` are the last octets before it, and how much of `piece` belongs to it (with the empty line).
 fn end_of_headers(before: &[u8], piece: &[u8]) -> (bool, usize) {
     let seam: Vec<u8> = before.iter().chain(piece.iter().take(3)).copied().collect();
     if let Some(at) = memchr::memmem::find(&seam, b"\r\n\r\n") {
@@ -315,6 +318,20 @@ mod tests {
                     sha256("body\r\n\r\nmore\r\n"),
                     "{cut} {second}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_begins_with_an_empty_line_is_all_body() {
+        let text = b"\r\nFrom: a@b.example\r\n\r\nbody\r\n";
+        for cut in 0..=text.len() {
+            for second in cut..=text.len() {
+                let pieces = [&text[..cut], &text[cut..second], &text[second..]];
+                let message = Message::read(&pieces.map(Bytes::copy_from_slice));
+                assert!(!message.has("From"), "{cut} {second}");
+                let body = sha256("From: a@b.example\r\n\r\nbody\r\n");
+                assert_eq!(message.body_hash(), body, "{cut} {second}");
             }
         }
     }

@@ -169,8 +169,11 @@ fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>, without_author: bool)
                 return Some(Edit::remove(whole));
             }
             let hop = stamp.hide_clients && is("Received");
-            let hidden = hop.then(|| trace::hidden(field.value(octets), stamp.hostname))??;
-            Some(Edit::replace(whole, hidden))
+            let hidden = hop.then(|| trace::hidden(field.value(octets), stamp.hostname));
+            match hidden.flatten() {
+                Some(hidden) => Some(Edit::replace(whole, hidden)),
+                None => tidy(field, octets),
+            }
         })
         .collect();
     // A message that is all header gets the empty line, so that nothing after it is taken for one.
@@ -178,6 +181,14 @@ fn edits(header: &Header, octets: &[u8], stamp: Stamp<'_>, without_author: bool)
         edits.push(Edit::insert(octets.len(), &b"\r\n"[..]));
     }
     edits
+}
+
+/// White space between a name and its colon goes (RFC 5322 section 4.5: it may be read and must not be written):
+/// there are verifiers that find no such field then, or no signature at all.
+fn tidy(field: &fields::Field, octets: &[u8]) -> Option<Edit> {
+    let start = field.whole.start + field.name(octets).len();
+    let length = memchr::memchr(b':', &octets[start..field.whole.end])?;
+    (length > 0).then(|| Edit::remove(start..start + length))
 }
 
 /// Whether a message goes in a circle.

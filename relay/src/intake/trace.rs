@@ -97,7 +97,8 @@ pub(super) fn hidden(value: &[u8], hostname: &str) -> Option<String> {
         let date: Vec<&str> = date.split_ascii_whitespace().take(6).collect();
         format!(
             "Received: by hidden.invalid;\r\n\t{}\r\n",
-            safe(&date.join(" "))
+            // It may be cut.
+            safe(&date.join(" ")).trim_end()
         )
     })
 }

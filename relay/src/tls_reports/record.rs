@@ -55,7 +55,8 @@ fn place(text: &str) -> Option<Place> {
         return None;
     }
     let uri: Uri = text.parse().ok()?;
-    let authority = uri.authority()?;
+    // `https:name` reads as a name and its port.
+    let authority = uri.authority().filter(|_| uri.scheme().is_some())?;
     // Strangers choose the host; they do not choose the port, nor who we are there.
     let usual = authority.port_u16().is_none_or(|port| port == 443);
     (usual && !authority.as_str().contains('@') && !authority.host().is_empty())

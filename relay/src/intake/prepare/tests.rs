@@ -105,6 +105,13 @@ fn a_complete_message_gets_a_trace_and_nothing_else() {
 }
 
 #[test]
+fn white_space_before_a_colon_goes_since_not_every_verifier_reads_it() {
+    let message = format!("{COMPLETE}Subject \t: a : b\r\nX-Mark : \r\n : c\r\n\r\nd : e\r\n");
+    let tidy = format!("{COMPLETE}Subject: a : b\r\nX-Mark: \r\n : c\r\n\r\nd : e\r\n");
+    assert_eq!(content(&message.replacen("From:", "From :", 1)), tidy);
+}
+
+#[test]
 fn the_body_is_not_copied() {
     let received = Bytes::from(format!("{COMPLETE}\r\nhello\r\n"));
     let message = Message {

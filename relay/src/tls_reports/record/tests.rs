@@ -56,6 +56,8 @@ fn what_is_no_record_asks_for_no_report() {
         &["v=TLSRPTv1; rua="],
         &["v=TLSRPTv1; rua=mailto:"],
         &["v=TLSRPTv1; rua=mailto:nobody"],
+        &["v=TLSRPTv1; rua=https:reports.example.com"],
+        &["v=TLSRPTv1; rua=https:++.example.com"],
         &["v=TLSRPTv1; rua=mailto:a%0D%0ABcc:%20b@example.com"],
         &["v=TLSRPTv1; rua=mailto:a%zz@example.com"],
         &["v=TLSRPTv1; rua=http://example.com/"],
