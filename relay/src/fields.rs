@@ -89,11 +89,20 @@ pub(crate) fn parse(message: &[u8]) -> Result<Header, HeaderFault> {
     Ok(Header { fields, end: start })
 }
 
+/// Without the white space at its end: blanks and tabulators, and no form feed or the like, which for others is a
+/// part of the name.
+pub(crate) fn without_blanks(name: &[u8]) -> &[u8] {
+    let end = name
+        .iter()
+        .rposition(|octet| !matches!(octet, b' ' | b'\t'));
+    &name[..end.map_or(0, |end| end + 1)]
+}
+
 /// RFC 5322 section 3.6.8: printable ASCII but the colon; section 4.5 has old software put white
 /// space before the colon.
 fn name_length(line: &[u8]) -> Option<usize> {
     let colon = memchr::memchr(b':', line)?;
-    let name = line[..colon].trim_ascii_end();
+    let name = without_blanks(&line[..colon]);
     (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name.len())
 }
 
@@ -140,6 +149,7 @@ mod tests {
             ("A: b\r\n: c\r\n", HeaderFault::NotAField(2)),
             ("A b: c\r\n", HeaderFault::NotAField(1)),
             ("From x@y Mon Jan 1\r\n", HeaderFault::NotAField(1)),
+            ("From\u{c}: x@y\r\n", HeaderFault::NotAField(1)),
             ("Gr\u{e5}: c\r\n", HeaderFault::NotAField(1)),
             ("A: b\0c\r\n", HeaderFault::Nul(1)),
         ] {

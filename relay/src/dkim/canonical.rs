@@ -5,6 +5,8 @@ use std::ops::Range;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 
+use crate::fields::without_blanks;
+
 /// Octets of canonical body that are handed to the hash at a time.
 const BLOCK: usize = 4096;
 
@@ -112,7 +114,7 @@ fn split(headers: &[u8]) -> Vec<Field> {
             }
         }
         if let Some(colon) = memchr::memchr(b':', &headers[start..end]) {
-            let name = headers[start..start + colon].trim_ascii_end().len();
+            let name = without_blanks(&headers[start..start + colon]).len();
             fields.push(Field {
                 name: start..start + name,
                 whole: start..end,
@@ -127,7 +129,7 @@ fn split(headers: &[u8]) -> Vec<Field> {
 pub(super) fn relaxed_field(field: &[u8], output: &mut Vec<u8>) {
     let colon = memchr::memchr(b':', field).unwrap_or(field.len());
     let (name, value) = field.split_at(colon);
-    output.extend(name.trim_ascii_end().iter().map(u8::to_ascii_lowercase));
+    output.extend(without_blanks(name).iter().map(u8::to_ascii_lowercase));
     output.push(b':');
     let mut space = false;
     let mut empty = true;

@@ -4,6 +4,7 @@
 //! white space (RFC 5322 allows that), one space is put where its grammar allows any.
 
 use super::LONGEST_LINE;
+use crate::fields::without_blanks;
 
 /// RFC 5322 section 2.1.1: where lines should end.
 const COLUMNS: usize = 78;
@@ -24,9 +25,12 @@ enum Syntax {
 /// The field (with its final CRLF) with every line that is too long folded; `None` if a line has no
 /// place to break.
 pub(super) fn fold(field: &[u8]) -> Option<Vec<u8>> {
-    let name = memchr::memchr(b':', field)?;
+    let (name, value) = field.split_at(memchr::memchr(b':', field)?);
+    // A break before the colon would leave a line that is no field.
+    let name = without_blanks(name);
+    let field = [name, value].concat();
     let mut scan = Scan {
-        syntax: syntax(&field[..name]),
+        syntax: syntax(name),
         quoted: false,
         comments: 0,
     };
@@ -44,7 +48,7 @@ pub(super) fn fold(field: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn syntax(name: &[u8]) -> Syntax {
-    let name = name.trim_ascii_end().to_ascii_lowercase();
+    let name = name.to_ascii_lowercase();
     match name.as_slice() {
         b"from" | b"sender" | b"reply-to" | b"to" | b"cc" | b"resent-from" | b"resent-sender"
         | b"resent-to" | b"resent-cc" => Syntax::Addresses,
@@ -198,6 +202,14 @@ mod tests {
         assert_eq!(folded(&format!("X-Token:{}\r\n", "x,".repeat(600))), None);
         assert_eq!(folded(&format!("X-Token: {}\r\n", "x".repeat(1000))), None);
         assert!(folded(&format!("X-Token: {}\r\n", "x".repeat(997))).is_some());
+    }
+
+    #[test]
+    fn a_line_is_not_broken_before_its_colon() {
+        let value = format!("{} {}", "x".repeat(90), "word ".repeat(200));
+        let out = folded(&format!("X-Mark \t:{value}\r\n")).unwrap();
+        assert!(out.starts_with("X-Mark:xxx"), "{out}");
+        assert_eq!(unfolded(&out), format!("X-Mark:{value}"));
     }
 
     #[test]
