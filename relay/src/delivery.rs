@@ -15,6 +15,8 @@ mod dane;
 mod egress;
 mod engine;
 mod families;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod logins;
 mod outcome;
 mod plan;

@@ -21,6 +21,8 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 mod canonical;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 
 use canonical::Message;

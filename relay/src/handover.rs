@@ -11,6 +11,8 @@
 //! Limits: a batch of [`give::BATCH`] at a time in memory on either side, one connection per shard that
 //! stays, one look per [`LOOK`], or per [`RETRY`] while something is in the way.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod give;
 mod receive;
 mod wire;

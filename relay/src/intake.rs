@@ -21,6 +21,8 @@ use crate::suppression;
 
 mod authors;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod joined;
 mod options;
 mod prepare;

@@ -4,7 +4,8 @@
 //! then `delivery` takes it from the queue to the recipients' servers or back as a bounce.
 //! Protocol rules live in `relay-smtp`, durability in `relay-queue`; this crate holds the effects.
 //!
-//! The library has one entry, [`main`]; everything else is private to the binary.
+//! The library has one entry, [`main`]; everything else is private to the binary but for the fuzz
+//! targets, which see `fuzzing`.
 
 mod authentication;
 mod cli;
@@ -15,6 +16,8 @@ mod descriptors;
 mod dkim;
 mod edit;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handover;
 mod http;
 mod intake;

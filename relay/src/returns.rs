@@ -8,6 +8,8 @@
 //! without a return path of ours. Nothing else is relayed from there; it is refused.
 
 mod accept;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod path;
 mod report;
 mod senders;

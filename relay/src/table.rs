@@ -13,6 +13,8 @@
 
 mod change;
 mod digest;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod mark;
 mod messages;
 mod share;

@@ -8,6 +8,8 @@
 //! over HTTPS may get one again after a crash, under the same id.
 
 mod document;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod ledger;
 mod mail;
 mod record;

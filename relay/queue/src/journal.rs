@@ -199,3 +199,25 @@ fn write_line(record: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
     text.push(b'\n');
     Ok(())
 }
+
+/// What has to hold of any octets: the whole records are read, and written anew they are all there is.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzing(octets: &[u8]) {
+    let (recovered, end) = replay(octets);
+    assert_eq!(end + recovered.truncated_bytes, octets.len() as u64);
+    let lines = memchr::memchr_iter(b'\n', octets).count() as u64;
+    let records = recovered.records.len() as u64;
+    assert_eq!(records + recovered.damaged_records, lines);
+    let mut text = Vec::new();
+    for record in octets
+        .split(|octet| *octet == b'\n')
+        .chain(recovered.records.iter().map(Vec::as_slice))
+    {
+        assert!(write_line(record, &mut text).is_ok());
+    }
+    let (again, end) = replay(&text);
+    assert_eq!(end, text.len() as u64);
+    assert_eq!(again.damaged_records, 0);
+    assert_eq!(again.records.len() as u64, lines + 1 + records);
+    assert!(again.records.ends_with(&recovered.records));
+}

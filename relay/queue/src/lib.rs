@@ -15,6 +15,8 @@
 mod cache;
 mod content;
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod id;
 mod inbox;
 mod index;

@@ -9,6 +9,8 @@
 //! two fetches for one domain.
 
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod store;
 mod text;
 

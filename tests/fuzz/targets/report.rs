@@ -1,0 +1,6 @@
+//! Delivery reports and complaints that come in. What has to hold stands beside the code.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| relay::fuzzing::report(input));

@@ -1,0 +1,6 @@
+//! Records and policies of MTA-STS. What has to hold stands beside the code.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| relay::fuzzing::sts(input));
