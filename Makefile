@@ -130,6 +130,11 @@ crash: ## Power cuts and failing disks from 100,000 seeds, 200 kills of the real
 	@tests/prerequisites build
 	tests/crash
 
+.PHONY: signatures
+signatures: ## DKIM signatures of 10,000 generated messages, judged by dkimpy and OpenDKIM
+	@tests/prerequisites build peers
+	MAILRELAY_MESSAGES=10000 $(CARGO) test --locked -p relay --features peers --lib -- --nocapture dkim::tests::others
+
 .PHONY: sbom
 sbom: ## What operator and relay are made of, as CycloneDX, on standard output
 	@tests/sbom

@@ -18,6 +18,9 @@ use relay_config::Secret;
 
 use super::*;
 
+#[cfg(feature = "peers")]
+mod others;
+
 /// RFC 8463 appendix A.1, as PKCS#8 without the public half.
 const RFC_8463_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
