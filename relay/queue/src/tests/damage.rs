@@ -1,5 +1,7 @@
 //! Torn tails, damaged octets, missing and foreign files.
 
+mod kinds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
