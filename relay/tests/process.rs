@@ -53,3 +53,5 @@ mod submission;
 mod tables;
 #[path = "process/telemetry.rs"]
 mod telemetry;
+#[path = "process/volumes.rs"]
+mod volumes;

@@ -15,9 +15,14 @@ use crate::relay::{PATIENCE, Relay, Setup};
 
 /// Status code and body of a GET in clear text.
 pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    exchange(stream, path).unwrap()
+    try_get(address, path).unwrap()
+}
+
+/// The same of a process that may have ended.
+pub(crate) fn try_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(stream, path)
 }
 
 /// The same as a program on this machine asks, which may see more.
