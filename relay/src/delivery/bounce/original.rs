@@ -63,10 +63,7 @@ impl Original {
         let (kind, octets) = match (self.whole, self.global) {
             (true, true) => ("message/global", self.octets),
             (true, false) => ("message/rfc822", self.octets),
-            (false, true) => {
-                let text = String::from_utf8_lossy(&self.octets).into_owned();
-                ("message/global-headers", text.into_bytes())
-            }
+            (false, true) => ("message/global-headers", utf8(&self.octets).into_bytes()),
             (false, false) => {
                 let text = String::from_utf8_lossy(&self.octets).into_owned();
                 return Ok(SinglePart::builder()
@@ -78,6 +75,17 @@ impl Original {
             .header(ContentType::parse(kind)?)
             .body(Body::dangerous_pre_encoded(octets, encoding)))
     }
+}
+
+/// The text, with a question mark for each octet that is no UTF-8: with the usual character in its place, of three
+/// octets, a line could become too long.
+fn utf8(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(octets.len());
+    for chunk in octets.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    text
 }
 
 /// The headers, without the empty line after them; cut between two lines if there are too many.
