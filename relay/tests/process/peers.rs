@@ -5,6 +5,8 @@
 
 #[path = "peers/certificates.rs"]
 mod certificates;
+#[path = "peers/commands.rs"]
+mod commands;
 #[path = "peers/dane.rs"]
 mod dane;
 #[path = "peers/draft.rs"]

@@ -103,6 +103,11 @@ impl Stage {
         }
     }
 
+    /// Where Postfix listens.
+    pub(super) fn postfix(&self) -> SocketAddr {
+        self.postfix.address()
+    }
+
     /// A relay that delivers by MX and asks the stage's resolver; `configure` changes the `delivery`
     /// part of its configuration.
     pub(super) fn relay(&self, configure: impl FnOnce(&mut Value)) -> Running {
