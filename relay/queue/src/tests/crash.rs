@@ -4,12 +4,15 @@
 //! cut or a kill at an operation of the disk that the seed chooses, some within their start. All of
 //! it happens on one thread and with a clock of its own, so that the same seed takes the same way.
 //!
+//! What callers are about differs from life to life (`mood`), so that rare states are come to as well.
+//!
 //! `MAILRELAY_SEEDS` is how many seeds to try (500), `MAILRELAY_SEED` tries one alone and tells what
 //! happens in it.
 
 mod callers;
 mod disk;
 mod model;
+mod mood;
 mod rng;
 mod world;
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use super::super::{id, message};
 use super::disk::Trouble;
 use super::model::{Message, Settled, Standing, Try};
+use super::mood::Mood;
 use super::world::{Answer, Wish, World, number_of};
 use crate::{
     AppendError, Batch, Cursor, Mark, MessageId, Outcome, Pending, Timestamp, Transfer, Work,
@@ -16,28 +17,33 @@ const SHARD: u16 = 3;
 impl World {
     /// A caller does something.
     pub(super) fn caller(&mut self) {
+        let chances = self.mood.callers();
         match self.rng.below(100) {
-            0..28 => self.append(),
-            28..56 => {
+            choice if choice < chances.append => self.append(),
+            choice if choice < chances.take => {
                 self.clock += self.rng.below(400);
                 self.take();
             }
-            56..82 => {
+            choice if choice < chances.settle => {
                 if !self.work.is_empty() {
                     let chosen = self.rng.below(self.work.len() as u64) as usize;
                     let work = self.work.swap_remove(chosen);
-                    let outcomes: Vec<Outcome> =
-                        work.recipients.iter().map(|_| self.outcome()).collect();
+                    let outcomes: Vec<Outcome> = work
+                        .recipients
+                        .iter()
+                        .map(|_| self.outcome(&work))
+                        .collect();
+                    let (reported, large) = self.mood.reports(number_of(work.id));
                     let report = self
                         .rng
-                        .chance(40)
-                        .then(|| if self.rng.chance(30) { 500 } else { 80 });
+                        .chance(reported)
+                        .then(|| if self.rng.chance(large) { 500 } else { 80 });
                     self.settle(work, &outcomes, report);
                 }
             }
-            82..86 => self.offer(),
-            86..91 => self.change_marked(),
-            91..96 => self.hold(),
+            choice if choice < chances.offer => self.offer(),
+            choice if choice < chances.change => self.change_marked(),
+            choice if choice < chances.hold => self.hold(),
             _ => {
                 if !self.flights.is_empty() {
                     let chosen = self.rng.below(self.flights.len() as u64) as usize;
@@ -53,10 +59,11 @@ impl World {
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
-        match self.rng.below(10) {
-            0..6 => Outcome::Delivered,
-            6..8 => Outcome::Failed,
+    fn outcome(&mut self, work: &Work) -> Outcome {
+        let (delivered, settled) = self.mood.outcomes(number_of(work.id), &work.destination);
+        match self.rng.below(100) {
+            choice if choice < delivered => Outcome::Delivered,
+            choice if choice < settled => Outcome::Failed,
             _ => Outcome::Deferred,
         }
     }
@@ -99,7 +106,7 @@ impl World {
 
     fn length(&mut self) -> u64 {
         // Some go to files of their own.
-        if self.rng.chance(25) {
+        if self.rng.chance(self.mood.large()) {
             301 + self.rng.below(300)
         } else {
             self.rng.below(250)
@@ -197,8 +204,19 @@ impl World {
         };
         self.note(|| format!("{settled:?} {tried:?}"));
         self.model.settle(&settled, tried);
+        let is_left = self
+            .model
+            .messages
+            .get(&settled.number)
+            .is_some_and(|message| message.units.values().any(|unit| !unit.open().is_empty()));
+        let sticks = self.mood == Mood::Reporting && is_left && report.is_some();
+        let before = self.waiting_tasks();
         let answer = self.queue().settle(work, outcomes, tried.due, report);
         self.flights.push((Wish::Settle(settled), Box::pin(answer)));
+        if sticks {
+            self.poll();
+            self.stick(before);
+        }
     }
 
     fn offer(&mut self) {

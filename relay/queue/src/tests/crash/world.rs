@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use super::super::{by_domain, id, settings};
 use super::disk::{SeededDisk, Trouble, interrupt_with};
 use super::model::{Found, Model, POSTPONED, Settled, Turn};
+use super::mood::Mood;
 use super::rng::Rng;
 use crate::inbox::Task;
 use crate::shared::Tuning;
 use crate::writer::Writer;
-use crate::{AppendError, Mark, MessageId, Outcome, Queue, Timestamp, Work};
+use crate::{AppendError, Mark, MessageId, Outcome, Queue, Recovery, Timestamp, Work};
 
 thread_local! {
     static NOW: RefCell<Instant> = RefCell::new(Instant::now());
@@ -53,10 +54,13 @@ pub(super) struct Figures {
 
 pub(super) struct World {
     pub(super) rng: Rng,
+    pub(super) mood: Mood,
     pub(super) disk: SeededDisk,
     tuning: Tuning,
     queue: Option<Queue>,
     tasks: Vec<Task>,
+    /// A task that takes longer than the process lives.
+    stuck: Option<Task>,
     pub(super) flights: Vec<(Wish, Answer)>,
     pub(super) work: Vec<Work>,
     pub(super) model: Model,
@@ -65,6 +69,8 @@ pub(super) struct World {
     pub(super) turn: Turn,
     pub(super) clock: u64,
     pub(super) fault: Option<String>,
+    /// What the last start found.
+    found: Recovery,
     trace: bool,
 }
 
@@ -83,10 +89,12 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<(Figures, u64), String> {
     };
     let world = Rc::new(RefCell::new(World {
         rng,
+        mood: Mood::Mixed,
         disk: disk.clone(),
         tuning,
         queue: None,
         tasks: Vec::new(),
+        stuck: None,
         flights: Vec::new(),
         work: Vec::new(),
         model: Model::default(),
@@ -95,6 +103,7 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<(Figures, u64), String> {
         turn: 0,
         clock: 10_000,
         fault: None,
+        found: Recovery::default(),
         trace,
     }));
     let result = sessions(&world);
@@ -108,7 +117,16 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<(Figures, u64), String> {
 fn sessions(world: &Rc<RefCell<World>>) -> Result<(), String> {
     let count = 1 + world.borrow_mut().rng.below(4);
     for _ in 0..count {
-        let writer = open(world, true)?;
+        let faults = world.borrow().disk.injected();
+        let mut writer = open(world, true)?;
+        let mut this = world.borrow_mut();
+        // What a disk refused to set aside is found again.
+        let twice = this.rng.chance(15) && this.disk.injected() == faults;
+        drop(this);
+        if twice {
+            drop(writer);
+            writer = again(world)?;
+        }
         session(world, writer)?;
     }
     let mut writer = open(world, false)?;
@@ -126,6 +144,7 @@ fn open(world: &Rc<RefCell<World>>, troubled: bool) -> Result<Writer, String> {
             *trouble = Trouble::NONE;
             trouble.one_in = if faulty { 30 } else { 0 };
         });
+        this.mood = Mood::Mixed;
         this.clock += 1;
         let (disk, tuning) = (Arc::new(this.disk.clone()), this.tuning);
         let settings = settings(std::path::Path::new("/queue"));
@@ -145,6 +164,7 @@ fn open(world: &Rc<RefCell<World>>, troubled: bool) -> Result<Writer, String> {
                 }
                 this.disk.trouble(|trouble| trouble.one_in = 0);
                 this.recovered(&queue)?;
+                this.found = recovery;
                 this.queue = Some(queue);
                 return Ok(writer);
             }
@@ -160,10 +180,27 @@ fn open(world: &Rc<RefCell<World>>, troubled: bool) -> Result<Writer, String> {
     }
 }
 
+/// The process is killed right after its start, twice. The last one has nothing to mend: what the others found
+/// was set right for good. The first may bring to light a torn tail that lay before an empty segment.
+fn again(world: &Rc<RefCell<World>>) -> Result<Writer, String> {
+    world.borrow_mut().end_by(false);
+    drop(open(world, false)?);
+    world.borrow_mut().end_by(false);
+    let writer = open(world, false)?;
+    let this = world.borrow();
+    match &this.found {
+        found if found.truncated_bytes + found.damaged_records == 0 => Ok(writer),
+        found => Err(format!("a start after starts finds {found:?}")),
+    }
+}
+
 fn session(world: &Rc<RefCell<World>>, mut writer: Writer) -> Result<(), String> {
     let steps = {
         let mut this = world.borrow_mut();
-        let cut = this.rng.chance(70).then(|| 1 + this.rng.below(150));
+        let this = &mut *this;
+        this.mood = Mood::choose(&mut this.rng);
+        let cut = this.rng.chance(this.mood.cut());
+        let cut = cut.then(|| 1 + this.rng.below(150 * this.mood.length()));
         this.disk.cut_in(cut);
         let one_in = if this.rng.chance(25) {
             20 + this.rng.below(200)
@@ -179,7 +216,7 @@ fn session(world: &Rc<RefCell<World>>, mut writer: Writer) -> Result<(), String>
             trouble.one_in = one_in;
             trouble.short_writes = short;
         });
-        10 + this.rng.below(120)
+        10 + this.rng.below(120 * this.mood.length())
     };
     for _ in 0..steps {
         step(world, &mut writer);
@@ -191,6 +228,18 @@ fn session(world: &Rc<RefCell<World>>, mut writer: Writer) -> Result<(), String>
         if this.disk.is_dark() || (failed && this.rng.chance(20)) {
             break;
         }
+    }
+    let rests = {
+        let mut this = world.borrow_mut();
+        let able = !this.disk.is_dark() && !this.queue().failed();
+        able && this.mood == Mood::Draining && this.rng.chance(80)
+    };
+    if rests {
+        rest(world, &mut writer);
+        let mut this = world.borrow_mut();
+        this.end_by(true);
+        drop(writer);
+        return this.fault.take().map_or(Ok(()), Err);
     }
     let close = world.borrow_mut().rng.chance(20);
     if close {
@@ -205,9 +254,25 @@ fn session(world: &Rc<RefCell<World>>, mut writer: Writer) -> Result<(), String>
     this.fault.take().map_or(Ok(()), Err)
 }
 
+/// Nothing comes any more, and what is dead goes, for a while.
+fn rest(world: &Rc<RefCell<World>>, writer: &mut Writer) {
+    let turns = world.borrow_mut().rng.below(40);
+    for _ in 0..turns {
+        turn(world, writer);
+        while run_task(world) {}
+        pass(30);
+    }
+}
+
 /// No more trouble.
 fn calm(world: &Rc<RefCell<World>>, writer: &mut Writer) {
-    let disk = world.borrow().disk.clone();
+    let disk = {
+        let mut this = world.borrow_mut();
+        let stuck = this.stuck.take();
+        this.tasks.extend(stuck);
+        this.mood = Mood::Mixed;
+        this.disk.clone()
+    };
     disk.cut_in(None);
     disk.trouble(|trouble| *trouble = Trouble::NONE);
     pass(2000);
@@ -285,15 +350,16 @@ fn finish(world: &Rc<RefCell<World>>, writer: &mut Writer) -> Result<(), String>
 }
 
 fn step(world: &Rc<RefCell<World>>, writer: &mut Writer) {
+    let chances = world.borrow().mood.steps();
     let choice = world.borrow_mut().rng.below(100);
     match choice {
-        0..50 => {
+        choice if choice < chances.caller => {
             let mut this = world.borrow_mut();
             this.caller();
             this.poll();
         }
-        50..65 => drop(run_task(world)),
-        65..70 => {
+        choice if choice < chances.task => drop(run_task(world)),
+        choice if choice < chances.pass => {
             let mut this = world.borrow_mut();
             pass([1, 20, 60, 250, 1100][this.rng.below(5) as usize]);
             this.room();
@@ -345,9 +411,7 @@ fn come_between(world: &Rc<RefCell<World>>) {
 fn run_task(world: &Rc<RefCell<World>>) -> bool {
     let task = {
         let mut this = world.borrow_mut();
-        while let Some(task) = this.queue().shared.pool.task() {
-            this.tasks.push(task);
-        }
+        this.gather();
         // Two threads: one of the two oldest.
         let count = this.tasks.len().min(2) as u64;
         if count == 0 {
@@ -372,6 +436,26 @@ impl World {
         }
     }
 
+    /// Takes over what waits for the threads for files.
+    fn gather(&mut self) {
+        while let Some(task) = self.queue().shared.pool.task() {
+            self.tasks.push(task);
+        }
+    }
+
+    /// The newest task, if there is one since there were so many, will not come to its end.
+    pub(super) fn stick(&mut self, before: usize) {
+        self.gather();
+        if self.stuck.is_none() && self.tasks.len() > before {
+            self.stuck = self.tasks.pop();
+        }
+    }
+
+    pub(super) fn waiting_tasks(&mut self) -> usize {
+        self.gather();
+        self.tasks.len()
+    }
+
     pub(super) fn queue(&self) -> Queue {
         self.queue.clone().unwrap()
     }
@@ -379,6 +463,10 @@ impl World {
     /// The process is killed, or the power goes.
     fn end_process(&mut self) {
         let dark = self.disk.is_dark() || self.rng.chance(40);
+        self.end_by(dark);
+    }
+
+    fn end_by(&mut self, dark: bool) {
         let next = if dark {
             self.figures.cuts += 1;
             self.disk.powered_up()
@@ -400,6 +488,7 @@ impl World {
         self.flights.clear();
         self.work.clear();
         self.tasks.clear();
+        self.stuck = None;
         self.disk = next;
     }
 
