@@ -16,7 +16,7 @@ const LONGEST_MESSAGE: usize = 32 * 1024;
 /// Shortest and longest wait for a condition that does not hold yet. Whatever makes it hold leads to a
 /// reconcile by itself; with ten thousand domains of relays that do not come up, looking often would keep
 /// a core busy for nothing.
-const PATIENCE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
+const PATIENCE: (Duration, Duration) = (Duration::from_mins(5), Duration::from_mins(15));
 
 /// An object with conditions.
 pub trait Conditioned {
@@ -181,11 +181,6 @@ pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// Whether the condition of a type is true.
-pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
-    find(conditions, kind).is_some_and(|condition| condition.status == "True")
-}
-
 /// Whether the condition of a type was found true for this very generation.
 fn held(conditions: &[Condition], kind: &str, generation: Option<i64>) -> bool {
     find(conditions, kind).is_some_and(|condition| {
@@ -275,11 +270,11 @@ mod tests {
             Some(1),
             time(100),
         );
-        for (now, seconds) in [(100, 60), (50, 60), (1300, 120), (90_000, 900)] {
+        for (now, seconds) in [(100, 300), (50, 300), (4100, 400), (90_000, 900)] {
             let wait = patience(&since, "Programmed", time(now));
             assert_eq!(wait, Duration::from_secs(seconds), "{now}");
         }
-        assert_eq!(patience(&[], "Programmed", time(9)), Duration::from_mins(1));
+        assert_eq!(patience(&[], "Programmed", time(9)), Duration::from_mins(5));
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod judge;
 pub mod key_maker;
 pub mod keyring;
 pub mod keys;
+#[cfg(test)]
+mod order;
 mod own_keys;
 mod records;
 pub mod return_keys;

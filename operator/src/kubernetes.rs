@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod controller;
 pub mod events;
 pub mod finalizer;
+mod packed;
 pub mod queue;
 pub mod status;
 pub mod store;

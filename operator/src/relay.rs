@@ -15,6 +15,8 @@ mod issued;
 mod issuers;
 mod moves;
 #[cfg(test)]
+mod order;
+#[cfg(test)]
 mod random;
 mod refresh;
 mod rollout;
@@ -124,7 +126,7 @@ pub async fn reconcile(relay: Arc<SmtpRelay>, context: Arc<Context>) -> Result<A
 
 /// Forgets a relay that is gone, however it went: somebody may have taken its finalizer away.
 pub fn gone(key: &queue::Key, context: &Context) {
-    cleanup::forget(context, &(key.namespace.clone(), key.name.clone()));
+    cleanup::forget(context, &(key.namespace.to_string(), key.name.to_string()));
 }
 
 /// Names of the Secrets of its namespace that the relay's spec names, each once.

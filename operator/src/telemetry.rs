@@ -174,6 +174,12 @@ impl Metrics {
         }
     }
 
+    /// Numbers that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        Self::new(&SdkMeterProvider::default())
+    }
+
     /// Counts a reconcile; `failure` is empty when it succeeded.
     pub fn reconciled(&self, kind: &str, failure: &'static str, took: Duration) {
         let kind = KeyValue::new("kind", kind.to_owned());

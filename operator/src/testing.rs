@@ -1,5 +1,7 @@
 //! A scripted API server for tests.
 
+pub(crate) mod api;
+
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;

@@ -9,7 +9,9 @@ mod names;
 mod operator;
 mod pki;
 mod proxy;
+mod usage;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -233,6 +235,44 @@ impl ControlPlane {
     /// What the operator wrote so far, oldest first.
     pub fn writes(&self) -> anyhow::Result<Vec<Write>> {
         audit::read(&self.directory.path().join("audit.log"))
+    }
+
+    /// CPU time of the API server and its store so far, in seconds.
+    pub fn cpu(&self) -> anyhow::Result<f64> {
+        let all = self.others.iter().chain(&self.server);
+        all.filter_map(Child::id).map(usage::cpu).sum()
+    }
+
+    /// Requests that the API server answered since it started, whoever asked, by verb, resource and code.
+    pub async fn requests(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let request = axum::http::Request::get("/metrics").body(Vec::new())?;
+        let text = self.client.request_text(request).await?;
+        let lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("apiserver_request_total{"));
+        let mut counts = BTreeMap::new();
+        for (labels, count) in lines.filter_map(|line| line.rsplit_once("} ")) {
+            let value = |name: &str| {
+                let found = labels
+                    .split("\",")
+                    .find_map(|label| label.strip_prefix(name)?.strip_prefix("=\""));
+                found.unwrap_or_default().trim_end_matches('"')
+            };
+            let mut resource = value("resource").to_owned();
+            if !value("subresource").is_empty() {
+                resource = format!("{resource}/{}", value("subresource"));
+            }
+            let key = format!("{} {resource} {}", value("verb"), value("code"));
+            let count: f64 = count.parse()?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a counter"
+            )]
+            let count = count as u64;
+            *counts.entry(key).or_default() += count;
+        }
+        Ok(counts)
     }
 
     /// The end of a component's log.

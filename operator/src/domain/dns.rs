@@ -59,7 +59,7 @@ pub struct ResolverError(#[from] NetError);
 /// A resolver and what it was last asked for each domain.
 pub struct Dns {
     resolver: TokioResolver,
-    checks: Mutex<HashMap<(String, String), Check>>,
+    checks: Mutex<HashMap<(String, String), Kept>>,
     /// Port of authoritative servers.
     authority_port: u16,
     /// Where records were seen, and when that was.
@@ -73,6 +73,33 @@ pub struct Check {
     pub answers: BTreeMap<Question, Answer>,
     /// When to look again; never when nothing was looked up.
     pub again: Option<Instant>,
+}
+
+/// A [`Check`] as it is remembered, for as long as the domain: a list takes less than a tree.
+struct Kept {
+    answers: Box<[(Question, Answer)]>,
+    again: Option<Instant>,
+}
+
+impl From<&Check> for Kept {
+    fn from(check: &Check) -> Self {
+        let answers = check.answers.iter();
+        Self {
+            answers: answers
+                .map(|(question, answer)| (question.clone(), answer.clone()))
+                .collect(),
+            again: check.again,
+        }
+    }
+}
+
+impl From<&Kept> for Check {
+    fn from(kept: &Kept) -> Self {
+        Self {
+            answers: kept.answers.iter().cloned().collect(),
+            again: kept.again,
+        }
+    }
 }
 
 /// How far a domain's records have come.
@@ -119,7 +146,7 @@ impl Dns {
         if questions(&BTreeMap::new()).is_empty() {
             return Check::default();
         }
-        let known = self.checks.lock().get(domain).cloned();
+        let known = self.checks.lock().get(domain).map(Check::from);
         if let Some(known) = known {
             let suffices = open(questions(&known.answers), &known.answers).is_empty();
             if suffices && known.again.is_some_and(|again| Instant::now() < again) {
@@ -132,7 +159,9 @@ impl Dns {
             answers,
             again: Some(Instant::now() + wait),
         };
-        self.checks.lock().insert(domain.clone(), check.clone());
+        self.checks
+            .lock()
+            .insert(domain.clone(), Kept::from(&check));
         check
     }
 

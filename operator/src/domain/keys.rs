@@ -3,13 +3,17 @@
 //!
 //! Knows no Kubernetes and no DNS.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::Mutex;
 use relay_config::{DkimAlgorithm, Secret};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -69,8 +73,49 @@ pub fn generate(algorithm: DkimAlgorithm) -> Result<SigningKey, KeyError> {
     }
 }
 
+/// Keys of which it is remembered what they are: some for each of ten thousand domains.
+const MOST_KNOWN: usize = 65_536;
+
+/// What keys in the form that [`generate`] writes are, by the digest of their text. To read an RSA key is to
+/// check it, which takes a millisecond, and each is read many times.
+static KNOWN: LazyLock<Mutex<HashMap<[u8; 32], Known>>> = LazyLock::new(Mutex::default);
+
+/// The public half.
+#[derive(Clone)]
+struct Known {
+    algorithm: DkimAlgorithm,
+    public: Box<str>,
+}
+
 /// Reads a key in PEM: PKCS#8, or PKCS#1 as `openssl genrsa` once wrote it.
 pub fn parse(pem: &[u8]) -> Result<SigningKey, KeyError> {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest(&SHA256, pem).as_ref());
+    let known = KNOWN.lock().get(&name).cloned();
+    if let (Some(known), Ok(text)) = (known, std::str::from_utf8(pem)) {
+        return Ok(SigningKey {
+            algorithm: known.algorithm,
+            private: Secret::new(text.to_owned()),
+            public: known.public.into(),
+        });
+    }
+    let key = read(pem)?;
+    // What is written in another form is read anew each time.
+    if key.private.expose().as_bytes() == pem {
+        let mut all = KNOWN.lock();
+        if all.len() >= MOST_KNOWN {
+            all.clear();
+        }
+        let known = Known {
+            algorithm: key.algorithm,
+            public: key.public.clone().into(),
+        };
+        all.insert(name, known);
+    }
+    Ok(key)
+}
+
+fn read(pem: &[u8]) -> Result<SigningKey, KeyError> {
     let key = match PrivateKeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotPem)? {
         PrivateKeyDer::Pkcs8(der) => {
             let der = der.secret_pkcs8_der();
@@ -136,7 +181,14 @@ mod tests {
     fn a_generated_key_reads_back_the_same() {
         for algorithm in [DkimAlgorithm::RsaSha256, DkimAlgorithm::Ed25519Sha256] {
             let key = generate(algorithm).unwrap();
-            assert_eq!(parse(key.private.expose().as_bytes()).unwrap(), key);
+            let pem = key.private.expose().as_bytes();
+            assert_eq!(read(pem).unwrap(), key);
+            // The second time it is known.
+            for _ in 0..2 {
+                assert_eq!(parse(pem).unwrap(), key);
+            }
+            let name: [u8; 32] = digest(&SHA256, pem).as_ref().try_into().unwrap();
+            assert!(KNOWN.lock().contains_key(&name));
             assert_ne!(generate(algorithm).unwrap(), key);
         }
     }

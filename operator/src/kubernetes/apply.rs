@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use kube::api::{Api, Patch, PatchParams};
+use aws_lc_rs::digest;
+use kube::api::{Api, GetParams, Patch, PatchParams};
 use kube::core::Status;
 use kube::{Client, Resource, ResourceExt as _};
 use operator_api::names::{FIELD_MANAGER, RELAY_LABEL};
@@ -72,8 +73,19 @@ pub enum ApplyError {
     },
 }
 
-fn is_not_allowed(code: u16) -> bool {
-    matches!(code, 403 | 422)
+/// How the API server begins what it says of an apply that its types do not take, with code 500: the same
+/// request fails each time.
+const NO_OBJECT: [&str; 2] = [
+    "failed to convert new object",
+    "failed to create typed patch object",
+];
+
+fn is_not_allowed(status: &Status) -> bool {
+    let no_object = || {
+        let message = &status.message;
+        NO_OBJECT.iter().any(|start| message.starts_with(start))
+    };
+    matches!(status.code, 400 | 403 | 422) || status.code == 500 && no_object()
 }
 
 /// Objects of namespaced kinds that the operator writes.
@@ -91,7 +103,7 @@ impl ApplyError {
     pub fn not_allowed(&self) -> Option<&str> {
         match self {
             Self::Refused { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) if is_not_allowed(status.code) => Some(&status.message),
+                kube::Error::Api(status) if is_not_allowed(status) => Some(&status.message),
                 _ => None,
             },
             _ => None,
@@ -130,25 +142,33 @@ struct Refusal {
     status: Box<Status>,
 }
 
-/// Kind, namespace and name.
-type Key = (String, String, String);
+/// Digest of kind, namespace and name: shorter than they are, of tens of thousands of objects.
+type Key = [u8; 16];
 
 /// An object right after it was applied. The API server writes some values in another form than
 /// they were sent in (`1000m` as `1`), which is no difference to be applied again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
-    digest: String,
-    version: Option<String>,
+    digest: Box<str>,
+    version: Option<Box<str>>,
     /// Changes with the spec only; kinds without a spec of their own have none.
     generation: Option<i64>,
 }
 
 fn key<K: Owned>(object: &K) -> Key {
-    (
-        K::kind(&()).into_owned(),
-        object.namespace().unwrap_or_default(),
-        object.name_any(),
-    )
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    named::<K>(namespace, &object.name_any())
+}
+
+fn named<K: Owned>(namespace: &str, name: &str) -> Key {
+    let text = format!("{}/{namespace}/{name}", K::kind(&()));
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let mut key = Key::default();
+    // The longer of the two ends where the shorter does.
+    for (octet, digested) in key.iter_mut().zip(digest.as_ref()) {
+        *octet = *digested;
+    }
+    key
 }
 
 impl Applier {
@@ -163,6 +183,28 @@ impl Applier {
         desired: &K,
         live: Option<&K>,
     ) -> Result<Outcome, ApplyError> {
+        if live.is_some() {
+            return self.bring(client, desired, live).await;
+        }
+        let name = desired.name_any();
+        let api: Api<K> = Api::namespaced(client.clone(), &desired.namespace().unwrap_or_default());
+        let found = look(&api, &name)
+            .await
+            .map_err(|source| ApplyError::Refused {
+                kind: K::kind(&()).into_owned(),
+                name,
+                source: Box::new(source),
+            })?;
+        self.bring(client, desired, found.as_ref()).await
+    }
+
+    /// As [`Self::apply`], but `live` was just read at the API server: without one there is none.
+    pub async fn bring<K: Owned>(
+        &self,
+        client: &Client,
+        desired: &K,
+        live: Option<&K>,
+    ) -> Result<Outcome, ApplyError> {
         let kind = K::kind(&()).into_owned();
         let name = desired.name_any();
         let namespace = desired.namespace().unwrap_or_default();
@@ -172,11 +214,6 @@ impl Applier {
             name: name.clone(),
             source: Box::new(source),
         };
-        let found = match live {
-            Some(_) => None,
-            None => api.get_opt(&name).await.map_err(refused)?,
-        };
-        let live = live.or(found.as_ref());
         let serialise = |source| ApplyError::Serialise {
             kind: kind.clone(),
             name: name.clone(),
@@ -212,7 +249,7 @@ impl Applier {
             applied => applied,
         };
         if let Err(kube::Error::Api(status)) = &written
-            && is_not_allowed(status.code)
+            && is_not_allowed(status)
             && same_content(&value, &Value::Null)
         {
             let refusal = Refusal {
@@ -226,8 +263,8 @@ impl Applier {
         let written: K = written.map_err(refused)?;
         self.refused.lock().remove(&key(desired));
         let seen = Seen {
-            digest,
-            version: written.resource_version(),
+            digest: digest.into(),
+            version: written.resource_version().map(Into::into),
             generation: written.meta().generation,
         };
         self.seen.lock().insert(key(desired), seen);
@@ -244,6 +281,14 @@ impl Applier {
         let refusal = refused.get(key)?;
         let same = refusal.digest == digest && refusal.version.as_ref() == version;
         (same && refusal.at.elapsed() < REFUSAL_HOLDS).then(|| refusal.status.clone())
+    }
+
+    /// Whether a cached object is what this process last wrote there, or was never written by it: else the
+    /// cache is behind, or somebody else wrote since.
+    pub fn is_current<K: Owned>(&self, cached: &K) -> bool {
+        let seen = self.seen.lock();
+        let seen = seen.get(&key(cached)).map(|seen| seen.version.as_deref());
+        seen.is_none_or(|version| version == cached.meta().resource_version.as_deref())
     }
 
     /// Whether applying `desired` would send anything, as far as `live` shows.
@@ -268,10 +313,10 @@ impl Applier {
             return Ok(true);
         }
         let seen = self.seen.lock().get(&key(live)).cloned();
-        let Some(seen) = seen.filter(|seen| seen.digest == digest) else {
+        let Some(seen) = seen.filter(|seen| *seen.digest == *digest) else {
             return Ok(false);
         };
-        let same_version = seen.version == live.resource_version();
+        let same_version = seen.version.as_deref() == live.meta().resource_version.as_deref();
         let same_spec = seen.generation.is_some()
             && seen.generation == live.meta().generation
             && contains(&live_value["metadata"], &desired["metadata"]);
@@ -281,8 +326,7 @@ impl Applier {
 
     /// An object is gone: deleted by us, by somebody else, or with its owner.
     pub fn forget<K: Owned>(&self, namespace: &str, name: &str) {
-        let kind = K::kind(&()).into_owned();
-        let key = (kind, namespace.to_owned(), name.to_owned());
+        let key = named::<K>(namespace, name);
         self.seen.lock().remove(&key);
         self.refused.lock().remove(&key);
     }
@@ -311,6 +355,19 @@ impl Applier {
                 source: Box::new(source),
             }),
         }
+    }
+}
+
+/// Looks for an object that the cache lacks. Mostly there is none, which the API server can say from memory, at
+/// half of what it takes to ask its store; what it shows may be gone by now, and is read as it is.
+async fn look<K: Owned>(api: &Api<K>, name: &str) -> Result<Option<K>, kube::Error> {
+    let from_memory = GetParams {
+        resource_version: Some("0".to_owned()),
+    };
+    match api.get_with(name, &from_memory).await {
+        Ok(_) => api.get_opt(name).await,
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

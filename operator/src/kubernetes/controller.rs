@@ -201,8 +201,8 @@ where
 fn failing<K: Owned>(key: &Key) -> backoff::Key {
     (
         K::kind(&()).into_owned(),
-        key.namespace.clone(),
-        key.name.clone(),
+        key.namespace.to_string(),
+        key.name.to_string(),
     )
 }
 

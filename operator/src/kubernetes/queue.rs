@@ -12,6 +12,7 @@
 //! Bounded by the number of objects, however often each is asked for.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Shortest pause between two looks at the same object.
@@ -23,18 +24,18 @@ const PAUSES: u32 = 3;
 /// Every so many turns each later class goes first.
 const TURNS: [usize; 2] = [4, 8];
 
-/// Namespace and name.
+/// Namespace and name. Cheap to clone, for there are many of the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Namespace; empty for cluster-wide kinds.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl Key {
     /// Of `namespace` and `name`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -249,13 +250,13 @@ fn settled((ended, took): (Instant, Duration), urgency: Urgency) -> Instant {
 #[derive(Debug, Default)]
 struct Lane {
     /// Namespaces in turn; each has names.
-    turns: VecDeque<String>,
-    names: HashMap<String, Names>,
+    turns: VecDeque<Arc<str>>,
+    names: HashMap<Arc<str>, Names>,
 }
 
 #[derive(Debug, Default)]
 struct Names {
-    waiting: VecDeque<String>,
+    waiting: VecDeque<Arc<str>>,
     newest_next: bool,
 }
 

@@ -1,16 +1,42 @@
 //! A cache of objects of one kind, with the questions that reconciles ask of it: by name, and by what
 //! objects have in common. Nothing is searched through, since with ten thousand objects each of ten
 //! thousand reconciles would.
+//!
+//! Objects are kept packed and unpacked for whoever asks: there are tens of thousands of them, of which a
+//! few are worked on at a time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::RwLock;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::packed::Packed;
 use super::queue::Key;
+
+/// What a cache can hold.
+pub trait Cached:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Cached for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// Something that several objects of a kind may share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,9 +68,23 @@ struct Shared<K> {
 }
 
 struct State<K> {
-    objects: HashMap<Key, Arc<K>>,
-    found_by: HashMap<Index, BTreeSet<Key>>,
+    objects: HashMap<Key, Entry<K>>,
+    /// Names by the hash of what they share, in order. Others may have the same hash, so whoever is found
+    /// is asked.
+    found_by: HashMap<u64, Vec<Key>>,
+    hashes: RandomState,
     changes: u64,
+}
+
+struct Entry<K> {
+    version: Option<Box<str>>,
+    form: Form<K>,
+}
+
+enum Form<K> {
+    Packed(Packed<K>),
+    /// What cannot be packed.
+    Whole(Arc<K>),
 }
 
 /// Why a cache cannot be waited for.
@@ -56,18 +96,44 @@ pub struct Ended;
 pub(super) fn key<K: Resource>(object: &K) -> Key {
     let meta = object.meta();
     Key::new(
-        meta.namespace.clone().unwrap_or_default(),
-        meta.name.clone().unwrap_or_default(),
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
     )
 }
 
-impl<K: Resource<DynamicType = ()>> Store<K> {
+impl<K: Cached> Entry<K> {
+    fn new(object: &K) -> Self {
+        let version = object.meta().resource_version.as_deref().map(Box::from);
+        let form = match Packed::new(object) {
+            Ok(packed) => Form::Packed(packed),
+            Err(_) => Form::Whole(Arc::new(object.clone())),
+        };
+        Self { version, form }
+    }
+
+    fn object(&self) -> Option<Arc<K>> {
+        match &self.form {
+            Form::Whole(object) => Some(Arc::clone(object)),
+            Form::Packed(packed) => match packed.unpack() {
+                Ok(object) => Some(Arc::new(object)),
+                Err(error) => {
+                    // Whatever was packed can be unpacked.
+                    tracing::error!(kind = %K::kind(&()), %error, "an object in the cache cannot be read");
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl<K: Cached> Store<K> {
     /// An empty cache.
     pub fn new(indices: Indices<K>) -> Self {
         Self(Arc::new(Shared {
             state: RwLock::new(State {
                 objects: HashMap::new(),
                 found_by: HashMap::new(),
+                hashes: RandomState::new(),
                 changes: 0,
             }),
             indices,
@@ -77,26 +143,35 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
 
     /// The object of this name.
     pub fn get(&self, object: &ObjectRef<K>) -> Option<Arc<K>> {
-        let namespace = object.namespace.clone().unwrap_or_default();
-        self.named(&Key::new(namespace, object.name.clone()))
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        self.named(&Key::new(namespace, object.name.as_str()))
     }
 
     /// The object of this name.
     pub fn named(&self, key: &Key) -> Option<Arc<K>> {
-        self.0.state.read().objects.get(key).map(Arc::clone)
+        self.0.state.read().objects.get(key)?.object()
+    }
+
+    /// Whether there is an object of this name.
+    pub fn has(&self, key: &Key) -> bool {
+        self.0.state.read().objects.contains_key(key)
     }
 
     /// All objects that share `index`, in the order of their names.
     pub fn sharing(&self, index: &Index) -> Vec<Arc<K>> {
         let state = self.0.state.read();
-        let keys = state.found_by.get(index).into_iter().flatten();
-        keys.filter_map(|key| state.objects.get(key).map(Arc::clone))
+        let keys = state.found_by.get(&state.hashes.hash_one(index));
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| state.objects.get(key)?.object())
+            .filter(|object| (self.0.indices)(object).contains(index))
             .collect()
     }
 
     /// All objects.
     pub fn state(&self) -> Vec<Arc<K>> {
-        self.0.state.read().objects.values().cloned().collect()
+        let state = self.0.state.read();
+        state.objects.values().filter_map(Entry::object).collect()
     }
 
     /// Number of objects.
@@ -137,41 +212,62 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
             .collect()
     }
 
-    /// Puts an object in; the one that was there.
-    pub fn put(&self, object: K) -> Option<Arc<K>> {
-        let key = key(&object);
-        let indices = (self.0.indices)(&object);
+    /// Puts an object in; whether it is another version than the one that was there.
+    pub fn put(&self, object: &K) -> bool {
+        let key = key(object);
+        let indices = (self.0.indices)(object);
+        // Packed before the lock is taken.
+        let entry = Entry::new(object);
         let mut state = self.0.state.write();
         state.changes += 1;
-        let old = state.objects.insert(key.clone(), Arc::new(object));
-        if let Some(old) = &old {
-            let left = (self.0.indices)(old);
-            state.leave(&key, left.iter().filter(|index| !indices.contains(index)));
+        let known = state.objects.get(&key);
+        let repeated = known.is_some_and(|known| known.version == entry.version);
+        let left = known.and_then(Entry::object);
+        for index in left.iter().flat_map(|left| (self.0.indices)(left)) {
+            if !indices.contains(&index) {
+                state.leave(&key, &index);
+            }
         }
-        for index in indices {
-            state.found_by.entry(index).or_default().insert(key.clone());
+        for index in &indices {
+            state.join(&key, index);
         }
-        old
+        state.objects.insert(key, entry);
+        !repeated
     }
 
     /// Takes an object out.
     pub(super) fn remove(&self, key: &Key) -> Option<Arc<K>> {
         let mut state = self.0.state.write();
         state.changes += 1;
-        let old = state.objects.remove(key)?;
-        state.leave(key, (self.0.indices)(&old).iter());
+        let old = state.objects.remove(key)?.object()?;
+        for index in (self.0.indices)(&old) {
+            state.leave(key, &index);
+        }
         Some(old)
     }
 }
 
 impl<K> State<K> {
-    fn leave<'a>(&mut self, key: &Key, indices: impl Iterator<Item = &'a Index>) {
-        for index in indices {
-            if let Some(keys) = self.found_by.get_mut(index) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.found_by.remove(index);
-                }
+    fn join(&mut self, key: &Key, index: &Index) {
+        let hash = self.hashes.hash_one(index);
+        // Most share nothing with anybody.
+        let keys = self
+            .found_by
+            .entry(hash)
+            .or_insert_with(|| Vec::with_capacity(1));
+        if let Err(place) = keys.binary_search(key) {
+            keys.insert(place, key.clone());
+        }
+    }
+
+    fn leave(&mut self, key: &Key, index: &Index) {
+        let hash = self.hashes.hash_one(index);
+        if let Some(keys) = self.found_by.get_mut(&hash) {
+            if let Ok(place) = keys.binary_search(key) {
+                keys.remove(place);
+            }
+            if keys.is_empty() {
+                self.found_by.remove(&hash);
             }
         }
     }
@@ -208,10 +304,10 @@ mod tests {
             let found = store.sharing(&Index::Relay("mail".to_owned(), relay.to_owned()));
             found.iter().map(|object| object.name_any()).collect()
         };
-        store.put(object("b", "outbox"));
-        store.put(object("a", "outbox"));
+        store.put(&object("b", "outbox"));
+        store.put(&object("a", "outbox"));
         assert_eq!(sharing("outbox"), ["a", "b"]);
-        store.put(object("a", "bulk"));
+        store.put(&object("a", "bulk"));
         assert_eq!(
             (sharing("outbox"), sharing("bulk")),
             (vec!["b".to_owned()], vec!["a".to_owned()])

@@ -6,7 +6,6 @@
 //! of them have been listed once.
 
 use std::collections::HashSet;
-use std::fmt::Debug;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -14,11 +13,10 @@ use kube::api::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::queue::Key;
-use super::store::{self, Indices, Store};
+use super::store::{self, Cached, Indices, Store};
 
 /// All namespaces, in a text.
 const ALL: &str = "*";
@@ -72,11 +70,6 @@ impl Scope {
     }
 }
 
-/// What a cache can hold.
-pub trait Cached: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static {}
-
-impl<K> Cached for K where K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static {}
-
 /// What a watch tells of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -106,7 +99,7 @@ pub fn objects<K>(
     tell: impl Fn(&K, Told) + Send + 'static,
 ) -> Store<K>
 where
-    K: Cached + DeserializeOwned,
+    K: Cached,
 {
     let Plan {
         apis,
@@ -209,9 +202,9 @@ impl<K: Cached> Merger<K> {
             Event::Init => state.listing.clear(),
             Event::InitApply(object) => {
                 state.listing.insert(store::key(&object));
-                self.put(object, tell);
+                self.put(&object, tell);
             }
-            Event::Apply(object) => self.put(object, tell),
+            Event::Apply(object) => self.put(&object, tell),
             Event::Delete(object) => {
                 self.remove(&store::key(&object), tell);
             }
@@ -219,17 +212,10 @@ impl<K: Cached> Merger<K> {
         }
     }
 
-    fn put(&self, object: K, tell: &impl Fn(&K, Told)) {
-        let key = store::key(&object);
-        let version = object.meta().resource_version.clone();
-        let old = self.store.put(object);
+    fn put(&self, object: &K, tell: &impl Fn(&K, Told)) {
         // A list repeats what is known; only what changed is told.
-        let repeated = old.is_some_and(|old| old.meta().resource_version == version);
-        if self.filled
-            && !repeated
-            && let Some(object) = self.store.named(&key)
-        {
-            tell(&object, Told::Changed);
+        if self.store.put(object) && self.filled {
+            tell(object, Told::Changed);
         }
     }
 
@@ -248,7 +234,9 @@ impl<K: Cached> Merger<K> {
         let listing = std::mem::take(&mut state.listing);
         let namespace = state.namespace.clone();
         let gone = self.store.keys(|key| {
-            let of_source = namespace.as_ref().is_none_or(|own| *own == key.namespace);
+            let of_source = namespace
+                .as_deref()
+                .is_none_or(|own| *own == *key.namespace);
             of_source && !listing.contains(key)
         });
         for key in &gone {

@@ -17,7 +17,7 @@ use super::{RelayError, discard, rollout};
 use crate::certificates::Reissue;
 use crate::context::Context;
 use crate::kubernetes::apply::{Outcome, Owned};
-use crate::kubernetes::store::Store;
+use crate::kubernetes::store::{Cached, Store};
 use crate::render::{Rendered, Violation};
 
 use shards::{keep, let_go, refresh_files};
@@ -37,6 +37,8 @@ pub(super) struct Applied {
     pub(super) refused_shards: Vec<String>,
     /// What the API server says of the Service, when it does not take it.
     pub(super) refused_service: Option<String>,
+    /// Shards whose Deployment was made just now.
+    pub(super) made: Vec<i32>,
     /// Whether objects were made or changed that take effect later.
     pub(super) changed: bool,
 }
@@ -68,7 +70,9 @@ pub(super) async fn run(
         let live = live
             .iter()
             .find_map(|live| live.as_ref().filter(|live| live.name_any() == name));
-        apply(context, secret, live).await?;
+        // Read at the API server where the cache had none.
+        let applied = context.applier.bring(&context.client, secret, live);
+        tell(context, secret, applied.await?);
     }
     apply_issued(context, found, issued.as_ref(), now).await?;
     cached(context, &service_account, &stores.service_accounts).await?;
@@ -110,6 +114,7 @@ pub(super) async fn run(
         refused_claims: Vec::new(),
         refused_shards: Vec::new(),
         refused_service,
+        made: Vec::new(),
         changed: false,
     };
     if let Ok(workload) = workload {
@@ -216,7 +221,7 @@ fn pairs<'a>(
 
 async fn cached<K>(context: &Context, desired: &K, store: &Store<K>) -> Result<Outcome, RelayError>
 where
-    K: Owned + 'static,
+    K: Owned + Cached,
 {
     let live = store.get(&ObjectRef::from_obj(desired));
     apply(context, desired, live.as_deref()).await
@@ -231,6 +236,11 @@ async fn apply<K: Owned>(
         .applier
         .apply(&context.client, desired, live)
         .await?;
+    tell(context, desired, outcome);
+    Ok(outcome)
+}
+
+fn tell<K: Owned>(context: &Context, desired: &K, outcome: Outcome) {
     if outcome != Outcome::Unchanged {
         let kind = <K as Resource>::kind(&());
         context.metrics.applied(&kind);
@@ -242,7 +252,6 @@ async fn apply<K: Owned>(
             "applied"
         );
     }
-    Ok(outcome)
 }
 
 /// Removes an object of ours that is no longer asked for.
@@ -253,7 +262,7 @@ async fn remove<K>(
     store: &Store<K>,
 ) -> Result<Outcome, RelayError>
 where
-    K: Owned + 'static,
+    K: Owned + Cached,
 {
     let Some(live) = store.get(&ObjectRef::new(name).within(&found.key.0)) else {
         return Ok(Outcome::Unchanged);

@@ -1,5 +1,5 @@
 //! Step one: everything that is read. Caches where being late does no harm; the API server itself
-//! for Secrets that hold generated keys, since a key that a late cache lacks would be made twice.
+//! for Secrets with generated keys that the cache lacks, since a key would be made twice otherwise.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,7 +25,8 @@ use super::{Key, RelayError, admin, key};
 use crate::certificates::{Authority, SecretData};
 use crate::context::Context;
 use crate::guarded_secret::is_owned;
-use crate::kubernetes::store::{Index, Store};
+use crate::kubernetes::queue;
+use crate::kubernetes::store::{Cached, Index, Store};
 use crate::render::Namespaces;
 use crate::render::admission::Attached;
 
@@ -76,9 +77,9 @@ pub(super) async fn run(
         names::internal_secret(&key.1),
     ];
     let (authority, serving, internal) = futures_util::try_join!(
-        api.get_opt(&authority),
-        api.get_opt(&serving),
-        api.get_opt(&internal)
+        own(relay, context, &api, &authority),
+        own(relay, context, &api, &serving),
+        own(relay, context, &api, &internal)
     )?;
     let mut shards = shards(relay, context, &key);
     ask(context, &key, authority.as_ref(), &mut shards, now).await;
@@ -117,6 +118,27 @@ pub(super) async fn run(
     })
 }
 
+/// A Secret with generated keys: from the cache if it is there as this process last wrote it, else from the
+/// API server.
+async fn own(
+    relay: &SmtpRelay,
+    context: &Context,
+    api: &Api<Secret>,
+    name: &str,
+) -> Result<Option<Secret>, RelayError> {
+    let namespace = relay.namespace().unwrap_or_default();
+    let cached = context
+        .stores
+        .secrets
+        .named(&queue::Key::new(namespace, name));
+    let current = cached
+        .filter(|secret| is_owned(relay, secret) && context.applier.is_current(secret.as_ref()));
+    match current {
+        Some(secret) => Ok(Some(Arc::unwrap_or_clone(secret))),
+        None => Ok(api.get_opt(name).await?),
+    }
+}
+
 /// Objects that name the relay, with the Secret that each owns.
 fn attached<K>(
     objects: &Store<K>,
@@ -125,7 +147,7 @@ fn attached<K>(
     secret_name: impl Fn(&K) -> String,
 ) -> Vec<(Arc<K>, Option<SecretData>)>
 where
-    K: Attached,
+    K: Attached + Cached,
 {
     let objects = objects.sharing(&Index::Relay(relay.0.clone(), relay.1.clone()));
     let with_secret = |object: Arc<K>| {

@@ -73,6 +73,7 @@ pub(super) async fn run(
         refused_claims,
         refused_shards,
         refused_service,
+        made,
         changed,
     } = applied;
     let hash = rendered
@@ -120,7 +121,7 @@ pub(super) async fn run(
         domains,
         credentials,
         certificate_not_after: tls.not_after().map(Time),
-        ..summary(found, shards, &old, &verdicts, now)
+        ..summary(found, (shards, &made), &old, &verdicts, now)
     };
     events::transitions(&context.recorder, found.relay.as_ref(), &verdicts, told).await;
     let written = writer::write(
@@ -215,16 +216,18 @@ fn next_expiry(found: &Found, now: Timestamp) -> Option<Timestamp> {
     ends.filter(|end| *end > now).min()
 }
 
-/// What follows from the shards and the conditions.
+/// What follows from the shards, of which `made` were made just now, and the conditions.
 fn summary(
     found: &Found,
-    shards: Vec<ShardStatus>,
+    (shards, made): (Vec<ShardStatus>, &[i32]),
     old: &SmtpRelayStatus,
     verdicts: &[Verdict],
     now: Timestamp,
 ) -> SmtpRelayStatus {
     let existing = shards.iter().zip(&found.shards);
-    let existing = existing.filter(|(_, shard)| shard.deployment.is_some() || shard.pod.is_some());
+    let existing = existing.filter(|(_, shard)| {
+        shard.deployment.is_some() || shard.pod.is_some() || made.contains(&shard.index)
+    });
     SmtpRelayStatus {
         observed_generation: found.relay.metadata.generation,
         conditions: conditions::merge(
@@ -305,7 +308,7 @@ pub(super) async fn deleting(
         domains: old.domains,
         credentials: old.credentials,
         certificate_not_after: old.certificate_not_after.clone(),
-        ..summary(found, shards, &old, &verdicts, now)
+        ..summary(found, (shards, &[]), &old, &verdicts, now)
     };
     events::transitions(&context.recorder, found.relay.as_ref(), &verdicts, told).await;
     let current = found.relay.status.as_ref();

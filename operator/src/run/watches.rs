@@ -21,14 +21,17 @@ use tokio::task::JoinSet;
 
 use crate::context::{Asking, Stores};
 use crate::kubernetes::apply::{Applier, Owned};
-use crate::kubernetes::store::{Index, Indices, Store};
-use crate::kubernetes::watch::{Cached, Plan, Scope, objects};
+use crate::kubernetes::store::{Cached, Index, Indices, Store};
+use crate::kubernetes::watch::{Plan, Scope, objects};
 use crate::labels::{SELECTOR, SELECTOR_OF_OTHERS};
 use crate::render::admission::Attached;
 use sinks::{
     Late, bundle_sink, credential_sink, domain_sink, namespace_sink, owned_secret_sink, owned_sink,
     relay_sink, secret_sink,
 };
+
+/// Objects of one page of a list. All kinds are listed at the same time, and a page lies unpacked in memory.
+const PAGE: u32 = 100;
 
 /// The watched namespaces, each once.
 pub(super) fn scope(namespaces: &[String]) -> Scope {
@@ -54,8 +57,8 @@ pub(super) fn start(
     asking: &Asking,
     applier: &Arc<Applier>,
 ) -> Stores {
-    let all = Config::default();
-    let own = Config::default().labels(SELECTOR);
+    let all = Config::default().page_size(PAGE);
+    let own = all.clone().labels(SELECTOR);
     // The three kinds know of each other through their caches, which the sinks get last.
     let late = Late::default();
     let relays = objects(
@@ -75,15 +78,15 @@ pub(super) fn start(
     );
     late.set(&relays, &domains, &credentials);
     let tell = (asking, &late, applier);
-    let pods = Config::default().labels(RELAY_LABEL);
+    let pods = all.clone().labels(RELAY_LABEL);
     let namespaces = Plan {
         apis: vec![Api::<Namespace>::all(client.clone())],
-        config: all,
+        config: all.clone(),
         indices: |_| Vec::new(),
         strip: |_| {},
     };
     // Those of ours are watched with their content.
-    let others = Config::default().labels(SELECTOR_OF_OTHERS);
+    let others = all.clone().labels(SELECTOR_OF_OTHERS);
     let secrets = Plan {
         apis: scope.apis::<kube::core::PartialObjectMeta<Secret>>(client),
         config: others,
@@ -196,6 +199,29 @@ fn of_label<K: Resource>(object: &K) -> Vec<Index> {
         .map(|relay| Index::Relay(namespace, relay.clone()))
         .into_iter()
         .collect()
+}
+
+#[cfg(test)]
+impl Stores {
+    /// Caches that nothing fills.
+    pub(crate) fn empty() -> Self {
+        Self {
+            relays: Store::new(of_relay),
+            domains: Store::new(of_domain),
+            credentials: Store::new(of_credential),
+            namespaces: Store::new(|_| Vec::new()),
+            secrets: Store::new(|_| Vec::new()),
+            config_maps: Store::new(of_label),
+            deployments: Store::new(of_label),
+            services: Store::new(of_label),
+            service_accounts: Store::new(of_label),
+            claims: Store::new(of_label),
+            budgets: Store::new(of_label),
+            policies: Store::new(of_label),
+            pods: Store::new(of_label),
+            namespace_labels: Arc::default(),
+        }
+    }
 }
 
 /// Waits until every cache was filled once.

@@ -11,5 +11,6 @@ mod faults;
 mod keys;
 mod kills;
 mod leader;
+mod manifests;
 mod objects;
 mod scale;

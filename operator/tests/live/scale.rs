@@ -3,15 +3,14 @@
 //! A short form runs with the other tests. `make operator-bench` runs the long one: the sizes come from
 //! the environment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, PostParams};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use mailrelay_tests::control_plane::{ControlPlane, Names, Operator, Write};
 use mailrelay_tests::wait;
@@ -76,22 +75,25 @@ async fn many_objects_are_reconciled_soon_and_an_idle_operator_writes_nothing() 
     let made = started.elapsed();
     let dns = format!("--dns-server={}", names.address);
 
+    let (asked, server_cpu) = (plane.requests().await.unwrap(), plane.cpu().unwrap());
     let started = Instant::now();
     let first = operator(&plane, None, "first", &[&dns]).unwrap();
-    wait_for_all(&plane.client, &size, started, size.reconciled * 4)
-        .await
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", first.log()));
-    let reconciled = started.elapsed();
+    let ended = settled(&plane, size.reconciled * 4).await;
+    let ended = ended.unwrap_or_else(|error| panic!("{error:#}\n{}", first.log()));
+    let reconciled = ended.duration_since(started);
     let cpu = first.cpu().unwrap();
-    let writes = settled(&plane, size.idle).await.unwrap();
-    let before = writes.len();
-    let calm = Instant::now();
+    let server_cpu = plane.cpu().unwrap() - server_cpu;
+    let asked = more(&plane.requests().await.unwrap(), &asked);
+    let reconciles = reconciles(&first).await.unwrap();
+    all_are_in_order(&plane.client, &size).await.unwrap();
+    let before = plane.writes().unwrap().len();
+    let (calm, idle_cpu) = (Instant::now(), first.cpu().unwrap());
     // What an idle operator writes cannot be waited for: it is watched for a while.
     tokio::time::sleep(size.idle).await;
     let idle = plane.writes().unwrap().split_off(before);
     let idle: Vec<&Write> = idle.iter().filter(|write| counts(write)).collect();
     let per_minute = idle.len() as f64 * 60.0 / calm.elapsed().as_secs_f64();
-    let idle_cpu = (first.cpu().unwrap() - cpu) / calm.elapsed().as_secs_f64();
+    let idle_cpu = (first.cpu().unwrap() - idle_cpu) / calm.elapsed().as_secs_f64();
     let (memory, peak) = first.memory().unwrap();
     first.stop().await.unwrap();
 
@@ -103,17 +105,19 @@ async fn many_objects_are_reconciled_soon_and_an_idle_operator_writes_nothing() 
     let again = plane.writes().unwrap().split_off(before);
     let again: Vec<&Write> = again.iter().filter(|write| counts(write)).collect();
     let (_, peak_restarted) = second.memory().unwrap();
-    println!("{}", summary(&writes));
+    println!("{}{reconciles}", summary(&asked));
     println!(
-        "operator: {} relays, {} domains ({} ms to make): reconciled in {:.1} s with {} writes and \
-         {:.1} s of CPU; idle {:.2} writes/min, {:.3} cores; memory {} MiB, peak {} and {} MiB; restart \
+        "operator: {} relays, {} domains ({} ms to make): reconciled in {:.1} s with {} requests, {} of them \
+         writes, {:.1} s of CPU here and {:.1} s at the API server; idle {:.2} writes/min, {:.3} cores; memory {} MiB, peak {} and {} MiB; restart \
          to synced {:.1} s, {} writes",
         size.relays,
         size.domains,
         made.as_millis(),
         reconciled.as_secs_f64(),
-        writes.len(),
+        asked.values().sum::<u64>(),
+        writes(&asked),
         cpu,
+        server_cpu,
         per_minute,
         idle_cpu,
         memory >> 20,
@@ -137,41 +141,63 @@ fn counts(write: &Write) -> bool {
     write.resource != "leases"
 }
 
-/// Waits until nothing was written for a while; all writes so far.
-async fn settled(plane: &ControlPlane, idle: Duration) -> anyhow::Result<Vec<Write>> {
-    let count = || {
-        plane
-            .writes()
-            .map(|writes| writes.iter().filter(|write| counts(write)).count())
-    };
-    let mut seen = (count()?, Instant::now());
-    wait::until("no more writes", idle * 20, || {
-        let now = count().unwrap_or_default();
+/// Waits until nothing was written for a while; when the last write was.
+///
+/// The API server's own counters are asked, which costs less than a watch of all objects would: that would be
+/// measured, too.
+async fn settled(plane: &ControlPlane, limit: Duration) -> anyhow::Result<Instant> {
+    const CALM: Duration = Duration::from_secs(5);
+    const LOOK_EVERY: Duration = Duration::from_millis(500);
+    let started = Instant::now();
+    let mut seen = (0, started);
+    loop {
+        let now = writes(&plane.requests().await?);
         if now != seen.0 {
             seen = (now, Instant::now());
+        } else if seen.1.elapsed() > CALM {
+            return Ok(seen.1);
         }
-        let calm = seen.1.elapsed() > Duration::from_secs(5);
-        std::future::ready(if calm {
-            Ok(())
-        } else {
-            Err(format!("{now} writes"))
-        })
-    })
-    .await?;
-    plane.writes()
+        anyhow::ensure!(
+            started.elapsed() < limit,
+            "still {now} writes after {limit:?}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
-/// Writes by verb and resource.
-fn summary(writes: &[Write]) -> String {
-    let mut counts: BTreeMap<(String, String, u64), usize> = BTreeMap::new();
-    for write in writes {
-        let key = (write.verb.clone(), write.resource.clone(), write.code);
-        *counts.entry(key).or_default() += 1;
-    }
-    let lines = counts.iter();
-    lines.fold(String::new(), |text, ((verb, resource, code), count)| {
-        text + &format!("{count:8} {verb} {resource} {code}\n")
+/// Requests that change something, without those for the Lease.
+fn writes(requests: &BTreeMap<String, u64>) -> u64 {
+    let reads = ["GET", "LIST", "WATCH"];
+    let changes = requests.iter().filter(|(name, _)| {
+        let verb = name.split(' ').next().unwrap_or_default();
+        !reads.contains(&verb) && !name.contains(" leases ")
+    });
+    changes.map(|(_, count)| count).sum()
+}
+
+/// What was counted since `before`.
+fn more(now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let since = |(name, count): (&String, &u64)| {
+        let more = count - before.get(name).unwrap_or(&0);
+        (more > 0).then(|| (name.clone(), more))
+    };
+    now.iter().filter_map(since).collect()
+}
+
+/// A line each.
+fn summary(requests: &BTreeMap<String, u64>) -> String {
+    let lines = requests.iter();
+    lines.fold(String::new(), |text, (name, count)| {
+        text + &format!("{count:8} {name}\n")
     })
+}
+
+/// How often which kind was reconciled.
+async fn reconciles(operator: &Operator) -> anyhow::Result<String> {
+    let metrics = operator.metrics().await?;
+    let lines = metrics.lines();
+    let counts = lines.filter(|line| line.starts_with("operator_reconciles_total"));
+    Ok(counts.fold(String::new(), |text, line| text + line + "\n"))
 }
 
 /// RSA and Ed25519.
@@ -275,65 +301,46 @@ fn all_hold(conditions: &[Condition], wanted: &[&str]) -> bool {
     })
 }
 
-/// Waits until every relay has its objects and every domain is verified, as far as that is possible
-/// without pods.
-async fn wait_for_all(
-    client: &Client,
-    size: &Size,
-    started: Instant,
-    limit: Duration,
-) -> anyhow::Result<()> {
-    let relays = watched::<SmtpRelay>("relays", client, size.relays, started, limit, |relay| {
+/// Every relay has its objects and every domain is verified, as far as that is possible without pods.
+async fn all_are_in_order(client: &Client, size: &Size) -> anyhow::Result<()> {
+    let page = ListParams::default().limit(500);
+    let relays = every::<SmtpRelay>(client, &page, |relay| {
         relay.status.as_ref().is_some_and(|status| {
             all_hold(&status.conditions, &["Accepted", "TlsReady"]) && status.replicas == 1
         })
     });
-    let domains =
-        watched::<SendingDomain>("domains", client, size.domains, started, limit, |domain| {
-            let wanted = ["Accepted", "KeysReady", "DnsVerified"];
-            let status = domain.status.as_ref();
-            status.is_some_and(|status| all_hold(&status.conditions, &wanted))
-        });
-    tokio::try_join!(relays, domains)?;
+    let domains = every::<SendingDomain>(client, &page, |domain| {
+        let wanted = ["Accepted", "KeysReady", "DnsVerified"];
+        let status = domain.status.as_ref();
+        status.is_some_and(|status| all_hold(&status.conditions, &wanted))
+    });
+    let counts = (relays.await?, domains.await?);
+    anyhow::ensure!(counts == (size.relays, size.domains), "{counts:?}");
     Ok(())
 }
 
-async fn watched<K>(
-    what: &str,
+/// How many there are; an error if one is not in order.
+async fn every<K>(
     client: &Client,
-    count: usize,
-    started: Instant,
-    limit: Duration,
-    is_done: impl Fn(&K) -> bool,
-) -> anyhow::Result<()>
+    page: &ListParams,
+    is_in_order: impl Fn(&K) -> bool,
+) -> anyhow::Result<usize>
 where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    let mut events = watcher(Api::<K>::all(client.clone()), watcher::Config::default()).boxed();
-    let mut done = HashSet::new();
-    let all = async {
-        while done.len() < count {
-            match events.try_next().await? {
-                Some(Event::Apply(object) | Event::InitApply(object)) if is_done(&object) => {
-                    done.insert((object.namespace(), object.name_any()));
-                }
-                _ => {}
-            }
+    let api = Api::<K>::all(client.clone());
+    let (mut page, mut count) = (page.clone(), 0);
+    loop {
+        let list = api.list(&page).await?;
+        if let Some(open) = list.items.iter().find(|object| !is_in_order(object)) {
+            anyhow::bail!("{open:#?}");
         }
-        anyhow::Ok(())
-    };
-    let ended = tokio::time::timeout(limit, all).await;
-    println!(
-        "{what}: {} of {count} after {:?}",
-        done.len(),
-        started.elapsed()
-    );
-    ended.map_err(|_| anyhow::anyhow!("{} of {count} {what} after {limit:?}", done.len()))?
+        count += list.items.len();
+        page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+        if page.continue_token.is_none() {
+            return Ok(count);
+        }
+    }
 }
 
 /// Waits until a started operator has looked at everything and nothing waits any more.

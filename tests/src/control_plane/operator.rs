@@ -76,32 +76,12 @@ impl Operator {
 
     /// Resident memory in octets: now, and at its highest (proc(5)).
     pub fn memory(&self) -> anyhow::Result<(u64, u64)> {
-        let id = self.child.id().context("the operator has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let field = |name: &str| -> anyhow::Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next());
-            Ok(number
-                .with_context(|| format!("no {name}"))?
-                .parse::<u64>()?
-                * 1024)
-        };
-        Ok((field("VmRSS:")?, field("VmHWM:")?))
+        super::usage::memory(self.child.id().context("the operator has ended")?)
     }
 
     /// CPU time used so far, in seconds.
     pub fn cpu(&self) -> anyhow::Result<f64> {
-        let id = self.child.id().context("the operator has ended")?;
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        let fields = stat.rsplit_once(')').context("no command in stat")?.1;
-        let ticks: Vec<f64> = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse().ok())
-            .collect();
-        // Linux counts in hundredths for every user program.
-        Ok(ticks.iter().sum::<f64>() / 100.0)
+        super::usage::cpu(self.child.id().context("the operator has ended")?)
     }
 
     /// What `/metrics` says.

@@ -103,6 +103,8 @@ async fn o5_an_object_of_somebody_else_is_left_alone() {
     let desired = map("one", OWNER, None);
     let script = async {
         let theirs = json!(map("theirs", "other", Some("5")));
+        // From the API server's memory, and then as it is.
+        answer(&mut server, "GET", "/configmaps/outbox-ca", 200, &theirs).await;
         answer(&mut server, "GET", "/configmaps/outbox-ca", 200, &theirs).await;
     };
     let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, None), script);
@@ -113,6 +115,23 @@ async fn o5_an_object_of_somebody_else_is_left_alone() {
             .to_string()
             .starts_with("ConfigMap outbox-ca exists and does not belong")
     );
+}
+
+#[tokio::test]
+async fn an_object_that_the_server_remembers_and_that_is_gone_is_made() {
+    let (client, mut server) = pair();
+    let applier = Applier::default();
+    let desired = map("one", OWNER, None);
+    let script = async {
+        let (path, gone) = ("/configmaps/outbox-ca", failure(404, "NotFound"));
+        let old = json!(map("one", OWNER, Some("5")));
+        answer(&mut server, "GET", path, 200, &old).await;
+        answer(&mut server, "GET", path, 404, &gone).await;
+        let made = json!(map("one", OWNER, Some("7")));
+        answer(&mut server, "PATCH", path, 201, &made).await;
+    };
+    let (outcome, ()) = tokio::join!(applier.apply(&client, &desired, None), script);
+    assert_eq!(outcome.unwrap(), Outcome::Created);
 }
 
 #[tokio::test]
@@ -199,6 +218,32 @@ async fn a_value_that_the_server_writes_in_another_form_is_applied_once() {
     // The status has changed since, the spec has not.
     assert!(!applier.differs(&desired, &read(3, "9")));
     assert!(applier.differs(&desired, &read(4, "10")));
+}
+
+#[test]
+fn what_fails_the_same_way_each_time_is_not_allowed_and_an_outage_is_no_refusal() {
+    let rows = [
+        (403, "Forbidden", true),
+        (422, "Invalid", true),
+        (400, "quantities must match the regular expression", true),
+        (
+            500,
+            "failed to convert new object (post/outbox-0): unable to",
+            true,
+        ),
+        (
+            500,
+            "failed to create typed patch object (post/outbox-0): .spec",
+            true,
+        ),
+        (500, "etcdserver: leader changed", false),
+        (429, "too many requests", false),
+        (404, "namespace not found", false),
+    ];
+    for (code, message, expected) in rows {
+        let status: Status = serde_json::from_value(failure(code, message)).unwrap();
+        assert_eq!(is_not_allowed(&status), expected, "{code} {message}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

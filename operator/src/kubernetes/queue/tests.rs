@@ -39,7 +39,7 @@ fn namespaces_take_turns_so_that_a_crowd_does_not_hold_up_a_single_object() {
     queue.push(key("shop/only"), Urgency::New, now);
     let taken: Vec<String> = (0..3)
         .filter_map(|_| queue.take(now))
-        .map(|key| key.namespace)
+        .map(|key| key.namespace.to_string())
         .collect();
     assert!(taken.contains(&"shop".to_owned()), "{taken:?}");
     assert_eq!(drain(&mut queue, now).len(), 10_001 - 3);
@@ -56,9 +56,9 @@ fn an_object_added_to_a_bulk_import_does_not_wait_for_it_and_the_oldest_does_not
     queue.push(key("bulk/urgent"), Urgency::New, now);
     let next: Vec<String> = (0..2)
         .filter_map(|_| queue.take(now))
-        .map(|key| key.name)
+        .map(|key| key.name.to_string())
         .collect();
-    assert_eq!(first.name, "d999");
+    assert_eq!(&*first.name, "d999");
     assert_eq!(next, ["d0", "urgent"]);
 }
 

@@ -40,7 +40,12 @@ pub(super) async fn keep(
     if due && !(claim_goes && shard.may_hold_mail()) {
         let live = shard.deployment.as_deref();
         match apply(context, &objects.deployment, live).await {
-            Ok(outcome) => applied.changed |= changed(outcome),
+            Ok(outcome) => {
+                applied.changed |= changed(outcome);
+                if outcome == Outcome::Created {
+                    applied.made.push(shard.index);
+                }
+            }
             Err(RelayError::Apply(error)) if error.not_allowed().is_some() => {
                 let why = error.not_allowed().unwrap_or_default().to_owned();
                 applied.refused_shards.push(why);
@@ -86,7 +91,7 @@ async fn keep_claim(
     }
     match apply(context, &claim, live).await {
         Ok(outcome) => Ok(outcome != Outcome::Unchanged),
-        Err(RelayError::Apply(error)) if live.is_some() && error.not_allowed().is_some() => {
+        Err(RelayError::Apply(error)) if error.not_allowed().is_some() => {
             let why = error.not_allowed().unwrap_or_default();
             refused.push(format!("{}: {why}", claim.name_any()));
             Ok(false)

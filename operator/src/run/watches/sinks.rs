@@ -53,7 +53,14 @@ impl Late {
         for domain in caches.domains.sharing(index) {
             asking.domains.push(ObjectRef::from_obj(domain.as_ref()));
         }
-        for credential in caches.credentials.sharing(index) {
+        self.ask_credentials(asking, index);
+    }
+
+    /// As [`Self::ask`], for credentials alone.
+    fn ask_credentials(&self, asking: &Asking, index: &Index) {
+        let caches = self.0.get();
+        let credentials = caches.map(|caches| caches.credentials.sharing(index));
+        for credential in credentials.iter().flatten() {
             let reference = ObjectRef::from_obj(credential.as_ref());
             asking.credentials.push(reference);
         }
@@ -74,6 +81,10 @@ fn key<K: Resource>(object: &K) -> Key {
         object.meta().namespace.clone().unwrap_or_default(),
         object.meta().name.clone().unwrap_or_default(),
     )
+}
+
+fn of_relay(relay: &Key) -> Index {
+    Index::Relay(relay.namespace.to_string(), relay.name.to_string())
 }
 
 /// Tells whether something changed that others should hear of, by a fingerprint for each object.
@@ -112,18 +123,21 @@ pub(super) fn relay_sink(asking: &Asking, late: &Late) -> Sink<SmtpRelay> {
         let observed = status.and_then(|status| status.observed_generation);
         let urgency = urgency(relay.metadata.generation, observed);
         asking.relays.ask(key.clone(), urgency);
-        let accepted = status.map(|status| {
-            conditions::is_true(&status.conditions, operator_api::conditions::ACCEPTED)
+        // One that nobody has judged yet is no reason to wait.
+        let refused = status.is_some_and(|status| {
+            let accepted = operator_api::conditions::ACCEPTED;
+            let known = conditions::find(&status.conditions, accepted);
+            known.is_some_and(|accepted| accepted.status != "True")
         });
         let fingerprint = (
             relay.uid(),
             relay.metadata.generation,
             relay.metadata.deletion_timestamp.is_some(),
-            accepted,
+            refused,
         );
         let fingerprint = (told == Told::Changed).then_some(fingerprint);
         if changes.differ(key.clone(), fingerprint) {
-            late.ask(&asking, &Index::Relay(key.namespace, key.name));
+            late.ask(&asking, &of_relay(&key));
         }
     })
 }
@@ -211,7 +225,7 @@ pub(super) fn namespace_sink(asking: &Asking, late: &Late) -> Sink<Namespace> {
                 asking.relays.push(ObjectRef::from_obj(relay.as_ref()));
             }
         }
-        let within = |key: &Key| key.namespace == name;
+        let within = |key: &Key| *key.namespace == *name;
         for key in caches.domains.keys(within) {
             asking.domains.ask(key, Urgency::Changed);
         }
@@ -226,13 +240,13 @@ pub(super) fn secret_sink(asking: &Asking, late: &Late) -> Sink<PartialObjectMet
     let (asking, late) = (asking.clone(), late.clone());
     Box::new(move |secret, _| {
         let key = key(secret);
-        named(&asking, &late, key);
+        named(&asking, &late, &key);
     })
 }
 
 /// Whoever is told of the Secret `key`.
-fn named(asking: &Asking, late: &Late, key: Key) {
-    let index = Index::Secret(key.namespace, key.name);
+fn named(asking: &Asking, late: &Late, key: &Key) {
+    let index = Index::Secret(key.namespace.to_string(), key.name.to_string());
     late.ask(asking, &index);
     let relays = late.0.get().map(|caches| caches.relays.sharing(&index));
     for relay in relays.iter().flatten() {
@@ -250,7 +264,7 @@ pub(super) fn owned_secret_sink(
     let (asking, late) = (asking.clone(), late.clone());
     move |secret, told| {
         owners(secret, told);
-        named(&asking, &late, key(secret));
+        named(&asking, &late, &key(secret));
     }
 }
 
@@ -268,10 +282,10 @@ pub(super) fn bundle_sink(
         let Some(relay) = bundle.labels().get(RELAY_LABEL) else {
             return;
         };
-        let key = Key::new(bundle.namespace().unwrap_or_default(), relay.clone());
+        let key = Key::new(bundle.namespace().unwrap_or_default(), relay.as_str());
         let content = (told != Told::Gone).then(|| bundle.data.clone());
         if changes.differ(key.clone(), content) {
-            late.ask(&asking, &Index::Relay(key.namespace, key.name));
+            late.ask_credentials(&asking, &of_relay(&key));
         }
     }
 }
@@ -296,7 +310,7 @@ pub(super) fn owned_sink<K: Owned>(
             if !owner.api_version.starts_with(operator_api::names::GROUP) {
                 continue;
             }
-            let own = Key::new(namespace.clone(), owner.name.clone());
+            let own = Key::new(namespace.as_str(), owner.name.as_str());
             let relay = match owner.kind.as_str() {
                 "SendingDomain" => {
                     asking.domains.push_name(&namespace, &owner.name);

@@ -60,8 +60,9 @@ pub(super) fn healthy(seen: &Seen<'_>) -> Verdict {
     }
     if !seen.refused_claims.is_empty() {
         let message = format!(
-            "spec.queue.size cannot be brought about: {}; the claims stay as they are. Give the old \
-             size, or a spec.queue.storageClassName that can grow, to which shards then move",
+            "spec.queue cannot be brought about: {}; claims that exist stay as they are. Give the size \
+             that they have, or a spec.queue.storageClassName that exists and can grow, to which shards \
+             then move",
             seen.refused_claims.join("; ")
         );
         return no(reason::CLAIM_REFUSED, message);

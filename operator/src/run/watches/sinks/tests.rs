@@ -24,7 +24,7 @@ fn a_namespace_that_is_gone_is_news_to_relays_that_select_by_labels() {
     .unwrap();
     tell(&namespace, Told::Changed);
     let relays = Store::new(|_| Vec::new());
-    relays.put(crate::render::fixtures::relay(json!({
+    relays.put(&crate::render::fixtures::relay(json!({
         "clients": {"namespaces": {"from": "Selector", "selector": {}}}})));
     late.set(
         &relays,

@@ -91,7 +91,7 @@ fn o22_a_claim_that_cannot_grow_is_told_with_the_remedy() {
     );
     assert!(
         verdict.message.contains("the class must support resize")
-            && verdict.message.contains("Give the old size"),
+            && verdict.message.contains("Give the size that they have"),
         "{}",
         verdict.message
     );
