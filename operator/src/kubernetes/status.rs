@@ -73,6 +73,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
     use kube::Client;
     use operator_api::SendingDomain;
     use serde_json::{Value, json};
@@ -102,11 +103,17 @@ mod tests {
                     declared in schema";
         let asked = async {
             answer(&mut server, "PATCH", PATH, 500, &failure(500, told)).await;
-            let object = serde_json::to_value(domain()).unwrap();
-            answer(&mut server, "PATCH", PATH, 200, &object).await
+            let (request, reply) = server.next_request().await.unwrap();
+            let object = serde_json::to_vec(&domain()).unwrap();
+            reply.send_response(axum::http::Response::new(object.into()));
+            request
         };
-        let (written, sent) = tokio::join!(written(&client), asked);
+        let (written, request) = tokio::join!(written(&client), asked);
         assert!(written.unwrap());
+        let kind = &request.headers()["content-type"];
+        assert_eq!(kind, "application/merge-patch+json");
+        let sent = request.into_body().collect().await.unwrap().to_bytes();
+        let sent: Value = serde_json::from_slice(&sent).unwrap();
         assert_eq!(sent["status"], json!({"a": 1}));
         assert_eq!(sent["metadata"]["uid"], "uid-1");
     }

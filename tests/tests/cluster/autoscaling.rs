@@ -168,11 +168,18 @@ async fn adapter(scenario: &Scenario) -> anyhow::Result<Child> {
     for object in [service, endpoints, registration, rights, binding] {
         scenario.namespace.apply(&object.to_string()).await?;
     }
-    let kubectl = scenario.cluster.kubectl();
-    kubectl
+    let waited = scenario
+        .cluster
+        .kubectl()
         .args(["wait", "apiservice", API, "--for=condition=Available"])
-        .arg("--timeout=60s")
+        .arg("--timeout=90s")
+        .limit(2 * PATIENCE)
         .succeed()
-        .await?;
+        .await;
+    if let Err(error) = waited {
+        let kubectl = scenario.cluster.kubectl();
+        let said = kubectl.args(["describe", "apiservice", API]).finish().await;
+        return Err(error.context(said?.said()));
+    }
     Ok(child)
 }

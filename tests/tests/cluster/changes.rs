@@ -121,9 +121,16 @@ async fn a_deleted_pod_is_told_and_replaced_and_its_mail_arrives() -> anyhow::Re
             .await?;
         let successor = relay_pod(namespace).await?;
         ensure!(text(&successor, "/metadata/name")? != name, "the same pod");
+        // A node learns of the new endpoint a moment after everybody else.
         let after = Mail::new(&sender, &customer, "after");
-        let outcome = scenario.place.send(&account, &after).await?;
-        ensure!(outcome.accepted, "{outcome:?}");
+        wait::until("the next message is taken", PATIENCE, || async {
+            match scenario.place.send(&account, &after).await {
+                Ok(outcome) if outcome.accepted => Ok(()),
+                Ok(outcome) => Err(format!("{outcome:?}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await?;
         scenario.receiver.resume().await?;
         let delivered = scenario.receiver.expect(&customer, 2, PATIENCE).await?;
         ensure!(delivered.len() == 2, "{} messages, not 2", delivered.len());

@@ -158,7 +158,7 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
     ];
     ingress.extend(proxies(relay));
     ingress.extend(reporters(relay));
-    let egress = vec![
+    let mut egress = vec![
         NetworkPolicyEgressRule {
             to: None,
             ports: Some(dns_ports(relay)),
@@ -172,6 +172,7 @@ pub(super) fn policy(relay: &SmtpRelay, settings: &Settings) -> Option<NetworkPo
             ports: Some(vec![tcp(ADMIN_PORT)]),
         },
     ];
+    egress.extend(services(relay));
     Some(NetworkPolicy {
         metadata: metadata(relay, relay_name(relay).to_owned(), "network-policy"),
         spec: Some(NetworkPolicySpec {
@@ -254,14 +255,17 @@ fn namespaces(selector: LabelSelector) -> NetworkPolicyPeer {
 }
 
 fn operator(namespace: &str) -> NetworkPolicyPeer {
-    let selector = |key: &str, value: &str| LabelSelector {
+    NetworkPolicyPeer {
+        namespace_selector: Some(labelled(NAMESPACE_NAME, namespace)),
+        pod_selector: Some(labelled("app.kubernetes.io/name", OPERATOR_NAME)),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn labelled(key: &str, value: &str) -> LabelSelector {
+    LabelSelector {
         match_labels: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
         ..LabelSelector::default()
-    };
-    NetworkPolicyPeer {
-        namespace_selector: Some(selector(NAMESPACE_NAME, namespace)),
-        pod_selector: Some(selector("app.kubernetes.io/name", OPERATOR_NAME)),
-        ..NetworkPolicyPeer::default()
     }
 }
 
@@ -281,14 +285,50 @@ fn dns_ports(relay: &SmtpRelay) -> Vec<NetworkPolicyPort> {
 fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
     let mut ports = BTreeSet::from([25, 465, 587]);
     ports.extend(policy_port(relay));
-    if let Some(delivery) = &relay.spec.delivery {
-        ports.extend(delivery.mx_port);
-        for (_, host) in delivery.all_smarthosts() {
-            ports.insert(host.port);
-            let tokens = host.oauth2.iter();
-            ports.extend(tokens.filter_map(|oauth2| url_port(&oauth2.token_url)));
-        }
-    }
+    ports.extend(
+        relay
+            .spec
+            .delivery
+            .iter()
+            .filter_map(|delivery| delivery.mx_port),
+    );
+    ports.extend(smarthosts(relay).map(|host| host.port));
+    ports.extend(urls(relay).filter_map(url_port));
+    ports
+}
+
+/// Everything in namespaces with Services that the relay is told to use: a policy sees the ports of pods, which
+/// need not be those of their Service.
+fn services(relay: &SmtpRelay) -> Option<NetworkPolicyEgressRule> {
+    let hosts = smarthosts(relay).map(|host| host.host.as_str());
+    let hosts = hosts.chain(urls(relay).filter_map(url_host));
+    let found: BTreeSet<&str> = hosts.filter_map(service_namespace).collect();
+    let peers: Vec<NetworkPolicyPeer> = found
+        .into_iter()
+        .map(|namespace| namespaces(labelled(NAMESPACE_NAME, namespace)))
+        .collect();
+    (!peers.is_empty()).then_some(NetworkPolicyEgressRule {
+        to: Some(peers),
+        ports: None,
+    })
+}
+
+/// Namespace of a Service by its name in cluster DNS, such as `smtp.mail.svc.cluster.local`.
+fn service_namespace(host: &str) -> Option<&str> {
+    let mut labels = host.split('.').skip(1);
+    let namespace = labels.next()?;
+    (labels.next() == Some("svc")).then_some(namespace)
+}
+
+fn smarthosts(relay: &SmtpRelay) -> impl Iterator<Item = &operator_api::Smarthost> {
+    let delivery = relay.spec.delivery.iter();
+    delivery.flat_map(|delivery| delivery.all_smarthosts().map(|(_, host)| host))
+}
+
+/// Where access tokens come from, and collectors that the environment names.
+fn urls(relay: &SmtpRelay) -> impl Iterator<Item = &str> {
+    let tokens =
+        smarthosts(relay).filter_map(|host| Some(host.oauth2.as_ref()?.token_url.as_str()));
     let templates = relay.spec.pod_template.iter();
     let collectors = templates
         .filter_map(|template| template.spec.as_ref())
@@ -296,9 +336,9 @@ fn outgoing_ports(relay: &SmtpRelay) -> BTreeSet<i32> {
         .flat_map(|container| container.env.iter().flatten())
         .filter(|variable| {
             variable.name.starts_with("OTEL_EXPORTER_OTLP") && variable.name.ends_with("ENDPOINT")
-        });
-    ports.extend(collectors.filter_map(|variable| url_port(variable.value.as_deref()?)));
-    ports
+        })
+        .filter_map(|variable| variable.value.as_deref());
+    tokens.chain(collectors)
 }
 
 /// Where MTA-STS policies are fetched from, and TLS reports are posted to.
@@ -312,17 +352,28 @@ fn policy_port(relay: &SmtpRelay) -> Option<i32> {
     (enabled || reports).then(|| settings.port.unwrap_or(443))
 }
 
-/// Port of `http://host:port/path`; that of the scheme when it names none.
-fn url_port(url: &str) -> Option<i32> {
+/// `host:port` or `host` of `http://user@host:port/path`, and the scheme.
+fn url_authority(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
+    Some((scheme, authority.rsplit('@').next()?))
+}
+
+/// Port of a URL; that of the scheme when it names none.
+fn url_port(url: &str) -> Option<i32> {
+    let (scheme, host) = url_authority(url)?;
     let after_host = host.rsplit(']').next()?;
     match after_host.rsplit_once(':') {
         Some((_, port)) => port.parse::<u16>().ok().map(i32::from),
         None if scheme == "https" => Some(443),
         None => Some(80),
     }
+}
+
+/// Host of a URL; nothing useful for a literal of IPv6.
+fn url_host(url: &str) -> Option<&str> {
+    let (_, host) = url_authority(url)?;
+    host.split(':').next()
 }
 
 fn tcp(number: i32) -> NetworkPolicyPort {

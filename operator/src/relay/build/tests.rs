@@ -305,6 +305,33 @@ fn o30_what_a_shard_may_reach_at_its_siblings_they_let_in_and_both_directions_ar
 }
 
 #[test]
+fn a_service_that_the_spec_names_is_reached_at_whatever_port_its_pods_have() {
+    let rule = |spec| {
+        let policy = network::policy(&relay(spec), &settings()).unwrap();
+        let spec = serde_json::to_value(policy.spec.unwrap()).unwrap();
+        let rules = spec["egress"].as_array().unwrap().clone();
+        rules.into_iter().find(|rule| rule.get("ports").is_none())
+    };
+    assert_eq!(rule(json!({})), None);
+    let outside = ["smart.example", "mail.svc.example", "10.0.0.1"];
+    for host in outside {
+        let spec = json!({"delivery": {"smarthosts": [{"host": host}]}});
+        assert_eq!(rule(spec), None, "{host}");
+    }
+    let spec = json!({
+        "delivery": {"smarthosts": [
+            {"host": "smtp.mail.svc.cluster.local"},
+            {"host": "other.mail.svc", "credentialsSecretRef": {"name": "a"},
+             "oauth2": {"tokenUrl": "https://issuer.sso.svc:8443/token"}},
+        ]},
+    });
+    let to = ["mail", "sso"].map(
+        |name| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}),
+    );
+    assert_eq!(rule(spec), Some(json!({"to": to})));
+}
+
+#[test]
 fn o31_each_probe_is_a_request_that_the_relay_itself_answers() {
     for relay in [relay(json!({})), full()] {
         let deployment =

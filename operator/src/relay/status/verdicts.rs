@@ -232,8 +232,8 @@ fn refused_login(seen: &Seen<'_>) -> Option<String> {
     let mut shards = seen.shards.iter();
     let (shard, login) = shards.find_map(|shard| Some((shard, shard.refused_logins.first()?)))?;
     Some(format!(
-        "smarthost {} refuses the login of {}, and mail for it is kept: {}; put the right username and \
-         password into the Secret of credentialsSecretRef",
+        "smarthost {} does not take the login of {}, and mail for it is kept: {}; check the Secret of \
+         credentialsSecretRef, and tls and oauth2 of the smarthost",
         login.smarthost, shard.name, login.error
     ))
 }

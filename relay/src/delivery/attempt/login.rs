@@ -56,8 +56,10 @@ impl Attempt<'_, '_> {
             && let Some(smarthost) = smarthost
             && let Some(authentication) = &smarthost.authentication
         {
-            let logins = &self.engine.context.egress.logins;
-            logins.learn(&smarthost.host, authentication, &result);
+            let context = &self.engine.context;
+            let config = &context.snapshot.load().config;
+            let logins = &context.egress.logins;
+            logins.learn(config, &smarthost.host, authentication, &result);
         }
         result
     }

@@ -407,7 +407,7 @@ fn what_is_in_the_way_of_outgoing_mail_is_told_with_the_remedy_and_takes_nothing
                 ..healthy()
             },
             "LoginRefused",
-            "smarthost smtp.test refuses the login of outbox-0, and mail for it is kept: 535 5.7.8 no;",
+            "smarthost smtp.test does not take the login of outbox-0, and mail for it is kept: 535 5.7.8 no;",
         ),
         (
             ShardStatus {

@@ -65,10 +65,6 @@ async fn a_smarthost_takes_all_mail_and_a_wrong_password_makes_it_wait() {
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].smarthost, "localhost");
     assert!(refused[0].error.contains("535"), "{:?}", refused[0]);
-    accepts.store(true, Ordering::SeqCst);
-    load("right.example");
-    relay.finish(None, &["b@two.example"]).await;
-    assert!(logins.status().is_empty());
     relay.stop().await;
 }
 
