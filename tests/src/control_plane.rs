@@ -5,6 +5,7 @@
 //! asks for them.
 
 mod audit;
+mod bind;
 mod names;
 mod operator;
 mod pki;
@@ -28,6 +29,7 @@ use crate::process::{Run, checkout};
 use crate::wait;
 
 pub use audit::Write;
+pub use bind::{Bind, Key};
 pub use names::Names;
 pub use operator::Operator;
 pub use proxy::{Fault, Proxy, Request};
@@ -132,6 +134,7 @@ impl ControlPlane {
             .args(["template", RELEASE])
             .arg(chart)
             .args(["--namespace", OPERATOR_NAMESPACE, "--kube-version", VERSION])
+            .args(["--set", "externalDNS.enabled=true"])
             .succeed()
             .await?;
         let documents = rendered.split("\n---");

@@ -6,7 +6,7 @@
 mod authority;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -210,6 +210,15 @@ impl Dns {
     /// Domains that are remembered.
     pub fn remembered(&self) -> usize {
         self.checks.lock().len()
+    }
+
+    /// Addresses of a host; none when nobody can tell.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let name = format!("{}.", host.trim_end_matches('.'));
+        match tokio::time::timeout(LOOKUP, self.resolver.lookup_ip(name)).await {
+            Ok(Ok(found)) => found.iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
     async fn look_up(&self, question: &Question) -> Answer {

@@ -13,4 +13,5 @@ mod kills;
 mod leader;
 mod manifests;
 mod objects;
+mod publish;
 mod scale;
