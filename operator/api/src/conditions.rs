@@ -108,7 +108,8 @@ pub mod reason {
 
     /// `Programmed` is true: every shard runs it.
     pub const PROGRAMMED: &str = "Programmed";
-    /// `Programmed` is false: a shard does not run the newest configuration yet.
+    /// `Programmed` is false: a shard does not run the newest configuration yet. `RecordsPublished` is false: there is
+    /// nothing to publish yet, or name servers are asked for other domains at the moment.
     pub const PENDING: &str = "Pending";
     /// `Programmed` is false: a shard refused the newest configuration.
     pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";

@@ -4,6 +4,7 @@
 //! most, whatever their time to live says: somebody waits for a record that was just published.
 
 mod authority;
+mod pace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,8 @@ const CONCURRENCY: usize = 4;
 /// domain.
 const MOST_RECORDS: usize = 64;
 const MOST_OCTETS: usize = 16 * 1024;
+/// Octets of all answers for a domain.
+const MOST_IN_ALL: usize = 64 * 1024;
 /// Answers in the resolver's cache, which may have 64 KiB each.
 const CACHE: u64 = 256;
 /// Longest time to live that is honoured.
@@ -64,6 +67,8 @@ pub struct Dns {
     authority_port: u16,
     /// Where records were seen, and when that was.
     spreads: Mutex<HashMap<String, (Spread, Instant)>>,
+    /// Of questions to authoritative servers.
+    pace: pace::Pace,
 }
 
 /// What was seen of a domain's records.
@@ -130,6 +135,7 @@ impl Dns {
             checks: Mutex::default(),
             authority_port: 53,
             spreads: Mutex::default(),
+            pace: pace::Pace::default(),
         })
     }
 
@@ -194,11 +200,16 @@ impl Dns {
                 let answer = self.look_up(&question).await;
                 (question, answer)
             });
-            let found: Vec<_> = stream::iter(lookups)
+            let mut found: Vec<_> = stream::iter(lookups)
                 .buffer_unordered(CONCURRENCY)
                 .collect()
                 .await;
-            answers.extend(found);
+            // The same ones are always those for which there is no room.
+            found.sort_by(|(one, _), (other, _)| one.cmp(other));
+            for (question, answer) in found {
+                let answer = within(&answers, answer);
+                answers.insert(question, answer);
+            }
         }
     }
 
@@ -327,6 +338,23 @@ fn bounded(texts: Vec<String>) -> Answer {
             MOST_OCTETS / 1024
         )),
     }
+}
+
+/// The answer, if there is room for it beside `answers`: they are kept for as long as the domain.
+fn within(answers: &BTreeMap<Question, Answer>, answer: Answer) -> Answer {
+    let size = |answer: &Answer| match answer {
+        Answer::Records(texts) => texts.iter().map(String::len).sum(),
+        Answer::Failed(why) => why.len(),
+        Answer::None => 0,
+    };
+    let taken: usize = answers.values().map(size).sum();
+    if taken + size(&answer) <= MOST_IN_ALL || matches!(answer, Answer::Failed(_)) {
+        return answer;
+    }
+    Answer::Failed(format!(
+        "the answers for the domain have more than {} KiB",
+        MOST_IN_ALL / 1024
+    ))
 }
 
 /// Those that are not answered.

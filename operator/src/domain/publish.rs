@@ -31,8 +31,8 @@ pub(super) use verdict::verdict;
 pub(super) use wanted::{Facts, Planned, plan};
 pub(super) use withdraw::{RECORDS_LEFT, at_end};
 
-/// What was read for publishing.
-#[derive(Clone, Debug, Default)]
+/// What was read for publishing. Not to be shown: there is a key in it.
+#[derive(Clone, Default)]
 pub(super) struct Seen {
     /// The DNSEndpoint.
     pub(super) endpoint: endpoint::Lookup,
@@ -236,7 +236,14 @@ async fn update(
     )
     .await
     .map_err(|source| DomainError::Finalizer(Box::new(source)))?;
-    let _permit = context.publishing.permit().await;
+    let Some(_permit) = context.publishing.permit() else {
+        return Ok(Published {
+            publication: planned.kept,
+            outcome: context.publishing.last(&key),
+            again: Some(attempts::TURN),
+            left: planned.left,
+        });
+    };
     let zone = wanted::zone(domain, target);
     let place = server::Place {
         host: &target.server,

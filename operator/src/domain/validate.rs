@@ -220,6 +220,8 @@ pub(super) fn publishing(
 ) -> Planned {
     let relay = seen.relay.as_deref();
     let answers = &seen.check.answers;
+    // Most domains publish nothing, and there may be thousands.
+    let keyring = keyring.filter(|_| publish::setting(domain).is_some());
     let shown = keyring.map_or_else(Vec::new, |keyring| records(domain, keyring, seen));
     let wanted = keyring.map_or_else(Vec::new, |keyring| wanted(domain, keyring, relay, answers));
     let is_accepted = may_make_keys(seen, &judged.accepted).is_ok();

@@ -53,6 +53,12 @@ impl Bind {
     /// Serves `zones`, each a name and the lines that it has besides SOA and NS, at `address`.
     pub async fn start(address: Ipv4Addr, zones: &[(&str, &str)]) -> anyhow::Result<Self> {
         prerequisites::ensure(&["names"]).await?;
+        // It listens only at addresses that an interface has by name.
+        let own = format!("{address}/32");
+        Run::new("ip")
+            .args(["address", "replace", &own, "dev", "lo"])
+            .succeed()
+            .await?;
         let directory = tempfile::tempdir()?;
         let mut config = options(&directory.path().display().to_string(), address);
         for (zone, lines) in zones {
@@ -130,6 +136,17 @@ impl Bind {
 
     fn log_file(&self) -> PathBuf {
         self.directory.path().join("log")
+    }
+}
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        let own = format!("{}/32", self.address);
+        let remove = std::process::Command::new("ip")
+            .args(["address", "del", &own, "dev", "lo"])
+            .status();
+        // An address of loopback that is left is nobody's trouble.
+        drop(remove);
     }
 }
 

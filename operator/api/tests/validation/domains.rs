@@ -158,3 +158,52 @@ fn bounces_lie_in_the_domain_or_below_it_and_go_one_way() {
         refused(&bounces(&bad), expected, &bad);
     }
 }
+
+#[test]
+fn records_are_published_in_one_way_and_to_a_zone_that_has_the_domain() {
+    let publish = |publish: Value| {
+        let spec = json!({"domain": "mail.shop.example", "relayRef": {"name": "outbox"},
+            "dns": {"publish": publish}});
+        faults::<SendingDomain>("SendingDomain", "shop", &spec)
+    };
+    let rfc2136 = |extra: Value| {
+        let mut rfc2136 = json!({"server": "ns.example", "tsigSecretRef": {"name": "key"}});
+        rfc2136
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        json!({"rfc2136": rfc2136})
+    };
+    for good in [
+        json!({"externalDNS": {}, "ttl": "1s", "records": ["Dkim", "Dmarc"]}),
+        rfc2136(json!({})),
+        rfc2136(json!({"server": "2001:db8::53", "port": 5353, "zone": "shop.example"})),
+        rfc2136(json!({"zone": "mail.shop.example"})),
+    ] {
+        assert_eq!(publish(good.clone()), "", "{good}");
+    }
+    let mut spf = json!({"externalDNS": {}, "records": ["Spf"]});
+    for (bad, expected) in [
+        (json!({}), "and not both"),
+        (
+            json!({"externalDNS": {}, "rfc2136": rfc2136(json!({}))["rfc2136"]}),
+            "and not both",
+        ),
+        (spf.take(), "would replace the other TXT records"),
+        (json!({"externalDNS": {}, "ttl": "0s"}), "from 1s to 168h"),
+        (
+            rfc2136(json!({"zone": "op.example"})),
+            "zone must be the domain or one above it",
+        ),
+        (
+            rfc2136(json!({"server": "ns.example:53"})),
+            "without a port",
+        ),
+        (
+            rfc2136(json!({"zone": "shop.example."})),
+            "without a trailing dot",
+        ),
+    ] {
+        refused(&publish(bad.clone()), expected, &bad);
+    }
+}

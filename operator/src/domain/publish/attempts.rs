@@ -16,6 +16,8 @@ use crate::certificates::SecretData;
 
 /// Domains whose records are written at the same time.
 const AT_ONCE: usize = 8;
+/// Until it may be another one's turn.
+pub(super) const TURN: Duration = Duration::from_secs(3);
 /// Waits double from the first to the last.
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_mins(15);
@@ -51,9 +53,15 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Waits until it is this one's turn.
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        self.permits.acquire().await.ok()
+    /// Leave to speak to a name server; none while too many do: nothing else waits for servers that are silent.
+    pub(super) fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.try_acquire().ok()
+    }
+
+    /// What came of the last attempt, whatever it was about.
+    pub(super) fn last(&self, key: &Key) -> Option<Outcome> {
+        let last = self.last.lock();
+        last.get(key).map(|attempt| attempt.outcome.clone())
     }
 
     /// Whether the very same was tried, and it is not time to try it again.

@@ -84,7 +84,7 @@ async fn write_all(
     records: &mut Vec<PublishedRecord>,
 ) -> Result<Option<String>, Fault> {
     let mut session = Session::open(dns, place, signer, now).await?;
-    let mut foreign = None;
+    let (mut foreign, mut fault) = (None, None);
     for item in &planned.records {
         let observed = session
             .look(&item.question.name, item.question.kind)
@@ -96,7 +96,17 @@ async fn write_all(
                 foreign.get_or_insert(what);
                 false
             }
-            Step::Write(update) => session.update(update).await?,
+            Step::Write(update) => {
+                let title = format!("{} {}", item.question.kind.name(), item.question.name);
+                match session.update(update, &title).await {
+                    // The others may be taken all the same.
+                    Err(refused @ Fault::Refused(_)) => {
+                        fault.get_or_insert(refused);
+                        false
+                    }
+                    written => written?,
+                }
+            }
         };
         let is_ours = !matches!(item.hold, Hold::Owners(_));
         if is_there && is_ours {
@@ -109,7 +119,7 @@ async fn write_all(
         session.remove(record).await?;
         records.retain(|known| known != record);
     }
-    Ok(foreign)
+    fault.map_or(Ok(foreign), Err)
 }
 
 /// Removes records; those that are left.
@@ -191,23 +201,25 @@ impl<'a> Session<'a> {
         let Some(name) = update::absolute(name) else {
             return Ok(Observed::default());
         };
+        let title = format!("{} {name}", kind.name());
         let kind = update::wire(kind);
-        let answer = self.ask(update::question(&name, kind)).await?;
+        let answer = self.ask(update::question(&name, kind), &title).await?;
         match answer.metadata.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain => {
                 Ok(update::observed(&name, kind, &answer))
             }
-            code => Err(self.refused(code, "the question for its records")),
+            code => Err(self.refused(code, &title)),
         }
     }
 
     /// Whether the update was made; if not, somebody else wrote at the same time.
-    async fn update(&mut self, update: update::Update) -> Result<bool, Fault> {
-        let answer = self.ask(update::message(&self.zone, update)).await?;
+    async fn update(&mut self, update: update::Update, record: &str) -> Result<bool, Fault> {
+        let message = update::message(&self.zone, update);
+        let answer = self.ask(message, record).await?;
         match answer.metadata.response_code {
             ResponseCode::NoError => Ok(true),
             ResponseCode::NXRRSet | ResponseCode::YXRRSet | ResponseCode::YXDomain => Ok(false),
-            code => Err(self.refused(code, "an update")),
+            code => Err(self.refused(code, record)),
         }
     }
 
@@ -218,13 +230,14 @@ impl<'a> Session<'a> {
         };
         let observed = self.look(&record.name, kind).await?;
         if let Some(update) = update::removal(record, &observed) {
-            self.update(update).await?;
+            let title = format!("{} {}", record.r#type, record.name);
+            self.update(update, &title).await?;
         }
         Ok(())
     }
 
     /// One exchange.
-    async fn ask(&mut self, mut message: Message) -> Result<Message, Fault> {
+    async fn ask(&mut self, mut message: Message, record: &str) -> Result<Message, Fault> {
         let second = u64::try_from(self.now.as_second()).unwrap_or_default();
         let unsendable = |_| Fault::Refused("the update is too large for a DNS message".to_owned());
         let signed = self
@@ -246,7 +259,7 @@ impl<'a> Session<'a> {
             Ok(_) => Ok(answer),
             // Whoever refuses need not prove who it is.
             Err(_) if answer.metadata.response_code != ResponseCode::NoError => {
-                Err(self.refused(answer.metadata.response_code, "an update"))
+                Err(self.refused(answer.metadata.response_code, record))
             }
             Err(_) => Err(self.untrusted()),
         }
@@ -291,7 +304,7 @@ impl<'a> Session<'a> {
         ))
     }
 
-    fn refused(&self, code: ResponseCode, what: &str) -> Fault {
+    fn refused(&self, code: ResponseCode, record: &str) -> Fault {
         let Place { host, zone, .. } = self.place;
         let key = self.signer.signer_name();
         Fault::Refused(match code {
@@ -299,13 +312,13 @@ impl<'a> Session<'a> {
                 "name server {host} is not the primary of zone {zone} (NOTAUTH); correct server or zone"
             ),
             ResponseCode::NotZone => {
-                format!("a record does not lie in zone {zone} (NOTZONE); correct zone")
+                format!("{record} does not lie in zone {zone} (NOTZONE); correct zone")
             }
             ResponseCode::Refused => format!(
-                "name server {host} does not let TSIG key {key} write to zone {zone} (REFUSED); allow it updates of \
-                 TXT and MX records"
+                "name server {host} does not take {record} with TSIG key {key} (REFUSED); let the key write there, or see \
+                 its log: BIND also refuses an MX record whose host it should know and does not"
             ),
-            code => format!("name server {host} answers {what} with: {code}"),
+            code => format!("name server {host} answers for {record}: {code}"),
         })
     }
 }

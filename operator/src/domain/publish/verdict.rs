@@ -14,8 +14,9 @@ pub(in crate::domain) fn verdict(domain: &SendingDomain, published: &Published) 
     let field = "spec.dns.publish.rfc2136";
     Some(match &published.outcome {
         None => no(
-            reason::KEYS_PENDING,
-            "waits for Accepted and KeysReady".to_owned(),
+            reason::PENDING,
+            "waits until the domain is Accepted and has keys, or for name servers of other domains"
+                .to_owned(),
         ),
         Some(Outcome::Done) => Verdict::yes(
             RECORDS_PUBLISHED,

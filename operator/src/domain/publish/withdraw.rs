@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use operator_api::{Publication, Rfc2136, SendingDomain};
 
+use super::attempts::TURN;
 use super::{former, read_secret, server, tsig, wanted};
 use crate::context::Context;
 use crate::domain::DomainError;
@@ -30,14 +31,20 @@ pub(in crate::domain) async fn at_end(
         // The keys go by their owner reference, the relay forgets the domain by its own watch.
         return Ok(Action::await_change());
     }
+    let Some(_permit) = context.publishing.permit() else {
+        return Ok(Action::requeue(TURN));
+    };
     if let Some((publication, target)) = published(domain)
         && let Err(why) = take_away(domain, context, publication, target, now).await?
     {
         let since = domain.metadata.deletion_timestamp.as_ref();
         let waited = since.map(|since| now.duration_since(since.0));
         let namespace = domain.namespace().unwrap_or_default();
-        let is_final = why.is_final && context.stores.is_terminating(&namespace);
-        if !is_final && waited.is_none_or(|waited| waited < PATIENCE) {
+        if !gives_up(
+            waited,
+            why.is_final,
+            context.stores.is_terminating(&namespace),
+        ) {
             tracing::warn!(
                 namespace,
                 domain = domain.name_any(),
@@ -70,6 +77,11 @@ pub(in crate::domain) async fn at_end(
         .await
         .map_err(|source| DomainError::Finalizer(Box::new(source)))?;
     Ok(Action::await_change())
+}
+
+/// Whether the domain goes without its records. In a namespace that goes, a Secret that is gone does not come back.
+fn gives_up(waited: Option<SignedDuration>, is_final: bool, is_terminating: bool) -> bool {
+    (is_final && is_terminating) || waited.is_some_and(|waited| waited >= PATIENCE)
 }
 
 fn published(domain: &SendingDomain) -> Option<(&Publication, &Rfc2136)> {
@@ -111,10 +123,25 @@ async fn take_away(
         port: target.port.and_then(|port| u16::try_from(port).ok()),
         zone: &zone,
     };
-    let _permit = context.publishing.permit().await;
     let taken = server::take_away(&context.dns, place, &signer, &publication.records, now).await;
     Ok(taken.map_err(|fault| Why {
         text: fault.to_string(),
         is_final: false,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_name_server_holds_a_domain_for_five_minutes_and_a_secret_that_went_with_the_namespace_not_at_all()
+     {
+        let after = |minutes| Some(SignedDuration::from_mins(minutes));
+        assert!(!gives_up(after(4), false, false) && !gives_up(after(4), false, true));
+        assert!(gives_up(after(5), false, false));
+        assert!(gives_up(after(0), true, true));
+        // The Secret may be made again.
+        assert!(!gives_up(after(0), true, false) && !gives_up(None, true, false));
+    }
 }

@@ -431,3 +431,86 @@ fn what_is_added_to_a_record_comes_first_and_leaves_the_rest_as_it_was() {
         "v=spf1 include:amazonses.com a -all"
     );
 }
+
+#[test]
+fn a_network_passes_where_each_of_its_addresses_does() {
+    let rows = [
+        (
+            "v=spf1 ip4:192.0.2.0/24 -all",
+            "192.0.2.16/28",
+            Outcome::Pass,
+        ),
+        (
+            "v=spf1 ip4:192.0.2.16/28 -all",
+            "192.0.2.16/28",
+            Outcome::Pass,
+        ),
+        // Some of it only.
+        (
+            "v=spf1 ip4:192.0.2.16/29 -all",
+            "192.0.2.16/28",
+            Outcome::Fail,
+        ),
+        (
+            "v=spf1 ip4:192.0.2.17 ~all",
+            "192.0.2.16/28",
+            Outcome::SoftFail,
+        ),
+        (
+            "v=spf1 -ip4:192.0.2.17 ip4:192.0.2.0/24 ~all",
+            "192.0.2.16/28",
+            Outcome::Fail,
+        ),
+        (
+            "v=spf1 ~ip4:192.0.3.0/24 ip4:192.0.2.0/24 -all",
+            "192.0.2.16/28",
+            Outcome::Pass,
+        ),
+        ("v=spf1 a/24 -all", "192.0.2.16/28", Outcome::Pass),
+        ("v=spf1 mx -all", "192.0.2.0/30", Outcome::Fail),
+        ("v=spf1 mx/28 -all", "192.0.2.0/30", Outcome::Pass),
+        (
+            "v=spf1 include:partner.example -all",
+            "198.51.100.0/25",
+            Outcome::Pass,
+        ),
+        (
+            "v=spf1 include:partner.example -all",
+            "198.51.100.0/23",
+            Outcome::Fail,
+        ),
+        (
+            "v=spf1 ip6:2001:db8::/32 -all",
+            "2001:db8:1::/48",
+            Outcome::Pass,
+        ),
+        (
+            "v=spf1 ip6:2001:db8:1::/56 -all",
+            "2001:db8:1::/48",
+            Outcome::Fail,
+        ),
+        // What exists for one address says nothing of the others.
+        (
+            "v=spf1 exists:shop.example -all",
+            "192.0.2.16/28",
+            Outcome::Fail,
+        ),
+        (
+            "v=spf1 exists:shop.example -all",
+            "192.0.2.16",
+            Outcome::Pass,
+        ),
+    ];
+    for (record, network, expected) in rows {
+        assert_eq!(one(record, network), expected, "{record} {network}");
+    }
+}
+
+#[test]
+fn networks_are_added_as_networks() {
+    let networks = ["192.0.2.0/28", "2001:db8::/48"].map(|text| text.parse().unwrap());
+    assert_eq!(
+        record_with(&["v=spf1 mx -all".to_owned()], &networks, &[]),
+        "v=spf1 ip4:192.0.2.0/28 ip6:2001:db8::/48 mx -all"
+    );
+}
