@@ -274,5 +274,5 @@ pub(crate) fn forget(context: &Context, key: &crate::kubernetes::queue::Key) {
     endpoint::forget(context, key);
     context
         .publishing
-        .forget(&(key.namespace.clone(), key.name.clone()));
+        .forget(&(key.namespace.to_string(), key.name.to_string()));
 }
