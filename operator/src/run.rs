@@ -212,7 +212,7 @@ async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
     let domains_known = context.stores.domains.clone();
     let keys = Arc::clone(&context.key_maker)
         .run(Arc::clone(&context.triggers.domains), move |domain| {
-            domains_known.named(domain).is_some()
+            domains_known.has(domain)
         });
     let all = async {
         tokio::select! {

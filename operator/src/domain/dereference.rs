@@ -24,6 +24,7 @@ use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
 use crate::guarded_secret::is_owned;
+use crate::kubernetes::queue::Key;
 use crate::kubernetes::store::Index;
 use crate::render::Namespaces;
 use crate::render::admission::Attached as _;
@@ -219,8 +220,8 @@ fn waiting(domain: &SendingDomain, keyring: &Keyring, now: Timestamp) -> Duratio
 fn forget(context: &Context) {
     let known = &context.stores.domains;
     if context.dns.remembered() > known.len() {
-        context.dns.retain(|(namespace, name)| {
-            known.get(&ObjectRef::new(name).within(namespace)).is_some()
-        });
+        context
+            .dns
+            .retain(|(namespace, name)| known.has(&Key::new(namespace.as_str(), name.as_str())));
     }
 }

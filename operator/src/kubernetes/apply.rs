@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use kube::api::{Api, GetParams, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use kube::core::Status;
 use kube::{Client, Resource, ResourceExt as _};
 use operator_api::names::{FIELD_MANAGER, RELAY_LABEL};
@@ -188,7 +188,9 @@ impl Applier {
         }
         let name = desired.name_any();
         let api: Api<K> = Api::namespaced(client.clone(), &desired.namespace().unwrap_or_default());
-        let found = look(&api, &name)
+        // Consistent: a late "not found" would have the object of somebody else taken for none.
+        let found = api
+            .get_opt(&name)
             .await
             .map_err(|source| ApplyError::Refused {
                 kind: K::kind(&()).into_owned(),
@@ -355,19 +357,6 @@ impl Applier {
                 source: Box::new(source),
             }),
         }
-    }
-}
-
-/// Looks for an object that the cache lacks. Mostly there is none, which the API server can say from memory, at
-/// half of what it takes to ask its store; what it shows may be gone by now, and is read as it is.
-async fn look<K: Owned>(api: &Api<K>, name: &str) -> Result<Option<K>, kube::Error> {
-    let from_memory = GetParams {
-        resource_version: Some("0".to_owned()),
-    };
-    match api.get_with(name, &from_memory).await {
-        Ok(_) => api.get_opt(name).await,
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

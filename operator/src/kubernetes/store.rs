@@ -104,9 +104,10 @@ pub(super) fn key<K: Resource>(object: &K) -> Key {
 impl<K: Cached> Entry<K> {
     fn new(object: &K) -> Self {
         let version = object.meta().resource_version.as_deref().map(Box::from);
+        // An object that could not be read back would count as gone.
         let form = match Packed::new(object) {
-            Ok(packed) => Form::Packed(packed),
-            Err(_) => Form::Whole(Arc::new(object.clone())),
+            Ok(packed) if packed.unpack().is_ok() => Form::Packed(packed),
+            Ok(_) | Err(_) => Form::Whole(Arc::new(object.clone())),
         };
         Self { version, form }
     }

@@ -10,6 +10,9 @@ use super::connection::ConnectionError;
 /// Characters of a server's words that are told.
 const QUOTED: usize = 300;
 
+/// Logins that are told: one is enough to know that something is wrong.
+const TOLD: usize = 8;
+
 /// Why a login is not taken, without words that differ each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
@@ -94,7 +97,7 @@ impl Logins {
         refused.retain(|one| is_wanted(config, &one.host, &one.authentication));
     }
 
-    /// The refused ones, by host.
+    /// The refused ones, by host; the first [`TOLD`] of them.
     pub(crate) fn status(&self) -> Vec<SmarthostLoginStatus> {
         let refused = self.0.lock();
         let told = refused.iter().map(|refusal| SmarthostLoginStatus {
@@ -105,6 +108,7 @@ impl Logins {
         told.sort_by(|one, other| {
             (&one.smarthost, &one.error).cmp(&(&other.smarthost, &other.error))
         });
+        told.truncate(TOLD);
         told
     }
 }

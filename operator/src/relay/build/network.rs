@@ -317,7 +317,17 @@ fn services(relay: &SmtpRelay) -> Option<NetworkPolicyEgressRule> {
 fn service_namespace(host: &str) -> Option<&str> {
     let mut labels = host.split('.').skip(1);
     let namespace = labels.next()?;
-    (labels.next() == Some("svc")).then_some(namespace)
+    // A value that is no label would have the API server refuse the whole policy.
+    (labels.next() == Some("svc") && is_label(namespace)).then_some(namespace)
+}
+
+/// Whether this is a label as the name of a namespace is one (RFC 1123 section 2.1).
+fn is_label(text: &str) -> bool {
+    let inner = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn smarthosts(relay: &SmtpRelay) -> impl Iterator<Item = &operator_api::Smarthost> {

@@ -313,7 +313,15 @@ fn a_service_that_the_spec_names_is_reached_at_whatever_port_its_pods_have() {
         rules.into_iter().find(|rule| rule.get("ports").is_none())
     };
     assert_eq!(rule(json!({})), None);
-    let outside = ["smart.example", "mail.svc.example", "10.0.0.1"];
+    let long = format!("a.{}.svc", "b".repeat(64));
+    let outside = [
+        "smart.example",
+        "mail.svc.example",
+        "10.0.0.1",
+        "a._b.svc",
+        "a.B.svc",
+        &long,
+    ];
     for host in outside {
         let spec = json!({"delivery": {"smarthosts": [{"host": host}]}});
         assert_eq!(rule(spec), None, "{host}");
