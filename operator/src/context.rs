@@ -47,8 +47,6 @@ pub struct Context {
     pub key_maker: Arc<KeyMaker>,
     /// Looks up the records of sending domains.
     pub dns: Dns,
-    /// When name servers were told of records.
-    pub(crate) publishing: crate::domain::publish::Attempts,
     /// What runs in every shard of each relay.
     pub programmed: Programmed,
     /// Keys of token issuers.

@@ -2,7 +2,7 @@
 //! takes the domain.
 //!
 //! Keys lie in Secret `<name>-dkim` of the domain's own namespace and go with it by their owner
-//! reference; a finalizer is needed only where records were put into DNS. The relay's
+//! reference; nothing is written in another namespace, so no finalizer is needed. The relay's
 //! controller reads them from there and renders them. Keys sign as soon as they are rendered,
 //! whether or not DNS shows their records yet: an unknown signature does no more harm than none,
 //! and the first mail need not wait. `Ready` is stricter and waits for DNS.
@@ -20,7 +20,6 @@ pub mod keys;
 #[cfg(test)]
 mod order;
 mod own_keys;
-pub(crate) mod publish;
 mod records;
 pub mod return_keys;
 mod services;
@@ -38,12 +37,10 @@ use operator_api::SendingDomain;
 use crate::context::Context;
 use crate::guarded_secret::WriteError;
 use crate::holder;
-use crate::kubernetes::apply::ApplyError;
 use crate::kubernetes::controller::{Action, Failure};
 use crate::render::admission::Attached as _;
 
 pub(crate) use own_keys::named_secrets;
-pub(crate) use publish::named_secret as tsig_secret;
 pub(crate) use validate::relay_is_accepted;
 
 /// Why a reconcile failed.
@@ -63,23 +60,6 @@ pub enum DomainError {
     /// The key Secret cannot be written.
     #[error(transparent)]
     WriteKeys(#[from] WriteError),
-    /// The Secret of the TSIG key cannot be read.
-    #[error("Secret {name} with the TSIG key cannot be read: {source}")]
-    ReadTsig {
-        /// Name of the Secret.
-        name: String,
-        /// What the API server said.
-        source: Box<kube::Error>,
-    },
-    /// The DNSEndpoint cannot be read.
-    #[error("the DNSEndpoint cannot be read: {0}")]
-    ReadEndpoint(Box<kube::Error>),
-    /// The DNSEndpoint cannot be written.
-    #[error(transparent)]
-    Publish(ApplyError),
-    /// The finalizer cannot be set or removed.
-    #[error("the finalizer cannot be changed: {0}")]
-    Finalizer(Box<kube::Error>),
     /// The status cannot be written.
     #[error("the status cannot be written: {0}")]
     WriteStatus(Box<kube::Error>),
@@ -92,10 +72,6 @@ impl Failure for DomainError {
             Self::MakeKeys(_) => "MakeKeys",
             Self::WriteKeys(WriteError::Conflict { .. }) => "Conflict",
             Self::WriteKeys(WriteError::Refused { .. }) => "WriteKeys",
-            Self::ReadTsig { .. } => "ReadTsig",
-            Self::ReadEndpoint(_) => "ReadEndpoint",
-            Self::Publish(_) => "Publish",
-            Self::Finalizer(_) => "Finalizer",
             Self::WriteStatus(_) => "WriteStatus",
         }
     }
@@ -106,17 +82,18 @@ pub async fn reconcile(
     domain: Arc<SendingDomain>,
     context: Arc<Context>,
 ) -> Result<Action, DomainError> {
+    if domain.metadata.deletion_timestamp.is_some() {
+        // The keys go by their owner reference, the relay forgets the domain by its own watch.
+        return Ok(Action::await_change());
+    }
     let now = Timestamp::now();
     let relay = domain.relay_key();
     if let Some(action) = holder::left_alone(&context, domain.as_ref(), &relay, now).await {
         return Ok(action);
     }
-    if domain.metadata.deletion_timestamp.is_some() {
-        return publish::at_end(&domain, &context, now).await;
-    }
     let seen = dereference::run(&domain, &context, now).await?;
     let judged = validate::run(&domain, &seen, now);
     let prepared = build::run(&domain, &seen, &judged, &context.key_maker, now)?;
-    let applied = apply::run(&domain, &context, &seen, &judged, prepared, now).await?;
+    let applied = apply::run(&context.client, prepared).await?;
     status::run(&domain, &context, &seen, &judged, &applied, now).await
 }

@@ -1,6 +1,5 @@
-//! The end of an uninstall: SmtpRelays and SendingDomains without their finalizer, so that they and their namespaces
-//! can be deleted while no operator is there to say that their mail is delivered (case O7) and to take records out
-//! of DNS. Nothing else is
+//! The end of an uninstall: SmtpRelays without their finalizer, so that they and their namespaces can be
+//! deleted while no operator is there to say that their mail is delivered (case O7). Nothing else is
 //! touched: relays go on, their claims are nobody's to delete, and those of another operator are its own.
 
 use std::time::Duration;
@@ -8,20 +7,19 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
+use operator_api::SmtpRelay;
 use operator_api::names::OPERATOR_ANNOTATION;
-use operator_api::{SendingDomain, SmtpRelay};
 
-use crate::kubernetes::apply::Owned;
 use crate::kubernetes::finalizer;
 
-/// Objects that are read at a time.
+/// Relays that are read at a time.
 const PAGE: u32 = 500;
-/// Looks at all of them; another writer may come in between, and then the next look has it.
+/// Looks at all relays; another writer may come in between, and then the next look has it.
 const LOOKS: usize = 10;
 /// Between two looks: with all of them longer than an operator that was told to stop needs for that.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// Takes the finalizer off all relays and domains of `namespaces`, or of all namespaces when that is empty, that no other
+/// Takes the finalizer off all relays of `namespaces`, or of all namespaces when that is empty, that no other
 /// operator than that of namespace `operator` has in hand, or off all without one; how many had it.
 ///
 /// # Errors
@@ -31,28 +29,23 @@ pub fn run(namespaces: &[String], operator: Option<&str>) -> anyhow::Result<usiz
         let client = Client::try_default()
             .await
             .context("no cluster; set KUBECONFIG or run in a pod")?;
+        let scopes: Vec<Api<SmtpRelay>> = if namespaces.is_empty() {
+            vec![Api::all(client.clone())]
+        } else {
+            let one = |name: &String| Api::namespaced(client.clone(), name);
+            namespaces.iter().map(one).collect()
+        };
         let mut released = 0;
-        for api in apis::<SmtpRelay>(&client, namespaces) {
-            released += release(&client, &api, operator).await?;
-        }
-        for api in apis::<SendingDomain>(&client, namespaces) {
+        for api in scopes {
             released += release(&client, &api, operator).await?;
         }
         Ok(released)
     })
 }
 
-fn apis<K: Owned>(client: &Client, namespaces: &[String]) -> Vec<Api<K>> {
-    if namespaces.is_empty() {
-        return vec![Api::all(client.clone())];
-    }
-    let one = |name: &String| Api::namespaced(client.clone(), name);
-    namespaces.iter().map(one).collect()
-}
-
-async fn release<K: Owned>(
+async fn release(
     client: &Client,
-    api: &Api<K>,
+    api: &Api<SmtpRelay>,
     operator: Option<&str>,
 ) -> anyhow::Result<usize> {
     let mut released = 0;
@@ -61,17 +54,17 @@ async fn release<K: Owned>(
             tokio::time::sleep(PAUSE).await;
         }
         let mut held = held(api).await?;
-        held.retain(|object| operator.is_none_or(|operator| is_of(object, operator)));
+        held.retain(|relay| operator.is_none_or(|operator| is_of(relay, operator)));
         if held.is_empty() {
             return Ok(released);
         }
-        for object in held {
-            match finalizer::remove(client, &object).await {
+        for relay in held {
+            match finalizer::remove(client, &relay).await {
                 Ok(()) => released += 1,
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => {
                     return Err(error).with_context(|| {
-                        let key = (object.namespace(), object.name_any());
+                        let key = (relay.metadata.namespace, relay.metadata.name);
                         format!("the finalizer of {key:?} cannot be removed")
                     });
                 }
@@ -81,20 +74,20 @@ async fn release<K: Owned>(
     bail!("finalizers come back; is the operator still running?")
 }
 
-/// Whether no other operator than that of namespace `operator` has the object in hand.
-fn is_of<K: Owned>(object: &K, operator: &str) -> bool {
-    let named = object.annotations().get(OPERATOR_ANNOTATION);
+/// Whether no other operator than that of namespace `operator` has the relay in hand.
+fn is_of(relay: &SmtpRelay, operator: &str) -> bool {
+    let named = relay.annotations().get(OPERATOR_ANNOTATION);
     named.is_none_or(|named| named.is_empty() || named == operator)
 }
 
-/// Objects with the finalizer. A cluster without the kind has none.
-async fn held<K: Owned>(api: &Api<K>) -> anyhow::Result<Vec<K>> {
+/// Relays with the finalizer. A cluster without the kind has none.
+async fn held(api: &Api<SmtpRelay>) -> anyhow::Result<Vec<SmtpRelay>> {
     let mut held = Vec::new();
     let mut parameters = ListParams::default().limit(PAGE);
     loop {
         let page = match api.list(&parameters).await {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
-            page => page.with_context(|| format!("{} cannot be listed", K::plural(&())))?,
+            page => page.context("SmtpRelays cannot be listed")?,
         };
         let more = page.metadata.continue_.clone();
         held.extend(page.items.into_iter().filter(finalizer::is_set));

@@ -155,7 +155,6 @@ async fn work(
         backoff: crate::kubernetes::backoff::Backoff::default(),
         key_maker: std::sync::Arc::default(),
         dns: crate::domain::dns::Dns::new(&arguments.dns_servers)?,
-        publishing: crate::domain::publish::Attempts::default(),
         programmed: crate::render::Programmed::default(),
         issuers: crate::issuers::IssuerKeys::default(),
         admin: crate::relay::admin::AdminClients::default(),
@@ -193,10 +192,7 @@ async fn controllers(context: &Arc<Context>, stop: &CancellationToken) {
         },
         stop.clone(),
         crate::domain::reconcile,
-        |domain, context| {
-            context.key_maker.forget(domain);
-            crate::domain::publish::forget(context, domain);
-        },
+        |domain, context| context.key_maker.forget(domain),
     );
     let credentials = controller::run(
         Arc::clone(context),

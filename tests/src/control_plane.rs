@@ -5,7 +5,6 @@
 //! asks for them.
 
 mod audit;
-mod bind;
 mod names;
 mod operator;
 mod pki;
@@ -29,7 +28,6 @@ use crate::process::{Run, checkout};
 use crate::wait;
 
 pub use audit::Write;
-pub use bind::{Bind, Key};
 pub use names::Names;
 pub use operator::Operator;
 pub use proxy::{Fault, Proxy, Request};
@@ -134,7 +132,6 @@ impl ControlPlane {
             .args(["template", RELEASE])
             .arg(chart)
             .args(["--namespace", OPERATOR_NAMESPACE, "--kube-version", VERSION])
-            .args(["--set", "externalDNS.enabled=true"])
             .succeed()
             .await?;
         let documents = rendered.split("\n---");

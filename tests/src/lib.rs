@@ -2,7 +2,7 @@
 //! server, the name server, the clients.
 //!
 //! Peers are independent programs (Kubernetes, Postfix, OpenDKIM, Exim, OpenSMTPD, Haraka, Knot,
-//! Unbound, BIND, CoreDNS, external-dns, Python's smtplib, swaks, msmtp) as a user runs them; the harness only starts
+//! Unbound, CoreDNS, Python's smtplib, swaks, msmtp) as a user runs them; the harness only starts
 //! them, feeds them and reads what they recorded. Nothing here knows the operator's or the relay's
 //! code: what the tests learn, they learn from the Kubernetes API, from logs and from mail.
 

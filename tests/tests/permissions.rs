@@ -30,12 +30,6 @@ const RESERVED: &[(&str, &str, &str, &str)] = &[
         "asked for by clusters with OwnerReferencesPermissionEnforcement alone",
     ),
     (
-        "mailrelay.dev",
-        "sendingdomains",
-        "patch",
-        "finalizer of domains whose records are written by RFC 2136, which tests on an API server alone do",
-    ),
-    (
         "events.k8s.io",
         "events",
         "patch",

@@ -23,8 +23,6 @@ pub const READY: &str = "Ready";
 pub const KEYS_READY: &str = "KeysReady";
 /// The records to publish were seen in DNS.
 pub const DNS_VERIFIED: &str = "DnsVerified";
-/// The records were put where `spec.dns.publish` says.
-pub const RECORDS_PUBLISHED: &str = "RecordsPublished";
 /// The Secret of a credential is written.
 pub const SECRET_READY: &str = "SecretReady";
 
@@ -45,8 +43,8 @@ pub mod reason {
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// `Accepted` is false: an object of the same name exists and belongs to somebody else.
     pub const NAME_CONFLICT: &str = "NameConflict";
-    /// `Accepted`, or `KeysReady` or `RecordsPublished` of a SendingDomain, is false: a Secret that the spec names is
-    /// missing or lacks an entry.
+    /// `Accepted`, or `KeysReady` of a SendingDomain, is false: a Secret that the spec names is missing or lacks an
+    /// entry.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
     /// `Accepted` is false: there is no SmtpRelay of that name.
     pub const RELAY_NOT_FOUND: &str = "RelayNotFound";
@@ -108,8 +106,7 @@ pub mod reason {
 
     /// `Programmed` is true: every shard runs it.
     pub const PROGRAMMED: &str = "Programmed";
-    /// `Programmed` is false: a shard does not run the newest configuration yet. `RecordsPublished` is false: there is
-    /// nothing to publish yet, or name servers are asked for other domains at the moment.
+    /// `Programmed` is false: a shard does not run the newest configuration yet.
     pub const PENDING: &str = "Pending";
     /// `Programmed` is false: a shard refused the newest configuration.
     pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
@@ -160,19 +157,6 @@ pub mod reason {
     pub const RECORDS_CONFLICT: &str = "RecordsConflict";
     /// `DnsVerified` is unknown: DNS did not answer.
     pub const LOOKUP_FAILED: &str = "LookupFailed";
-
-    /// `RecordsPublished` is true: the name server has the records, or external-dns knows of them.
-    pub const RECORDS_PUBLISHED: &str = "RecordsPublished";
-    /// `RecordsPublished` is false: the name server does not take the update; the message has its answer.
-    pub const UPDATE_REFUSED: &str = "UpdateRefused";
-    /// `RecordsPublished` is false: the name server cannot be reached or does not answer.
-    pub const SERVER_UNREACHABLE: &str = "ServerUnreachable";
-    /// `RecordsPublished` is false: the Secret holds no TSIG key that can be used.
-    pub const TSIG_KEY_INVALID: &str = "TsigKeyInvalid";
-    /// `RecordsPublished` is false: a record that others published is in the way; nothing of theirs is changed.
-    pub const FOREIGN_RECORD: &str = "ForeignRecord";
-    /// `RecordsPublished` is false: the cluster has no DNSEndpoints, or the operator may not make them.
-    pub const EXTERNAL_DNS_UNAVAILABLE: &str = "ExternalDnsUnavailable";
 
     /// `SecretReady` is true: the Secret is written.
     pub const SECRET_WRITTEN: &str = "SecretWritten";

@@ -28,10 +28,9 @@ pub use credential::{
 };
 pub use domain::{
     Bounces, Dkim, DkimAlgorithm, DkimRotation, Dmarc, DmarcPolicy, DnsRecord, DnsRecordPurpose,
-    DnsRecordRequirement, DnsRecordState, DomainDns, ExternalDns, KeyState, KeyStatus, OidcSender,
-    OwnDkimKey, OwnDkimKeyReference, Publication, Publish, PublishedKind, PublishedRecord, Rfc2136,
-    Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus, Suppression, UnauthorizedFrom,
-    UnauthorizedFromPolicy,
+    DnsRecordRequirement, DnsRecordState, DomainDns, KeyState, KeyStatus, OidcSender, OwnDkimKey,
+    OwnDkimKeyReference, Sender, SendingDomain, SendingDomainSpec, SendingDomainStatus,
+    Suppression, UnauthorizedFrom, UnauthorizedFromPolicy,
 };
 pub use relay::{
     AddressLiterals, AddressType, Authentication, Clients, ConfigMapKeyReference, DeletionPolicy,

@@ -7,8 +7,7 @@ pub const GROUP: &str = "mailrelay.dev";
 /// Field manager of server-side apply.
 pub const FIELD_MANAGER: &str = "mailrelay-operator";
 
-/// Finalizer of SmtpRelays, and of SendingDomains whose records were put into DNS. All else lies in the namespace of
-/// its owner.
+/// Finalizer of SmtpRelays. The other kinds have nothing outside their namespace.
 pub const FINALIZER: &str = "mailrelay.dev/finalizer";
 
 /// Label with the relay's name on everything that belongs to a relay.
@@ -123,11 +122,6 @@ pub fn ca_config_map(relay: &str) -> String {
 /// Name in the certificate of the relay pods' admin port.
 pub fn internal_server_name(relay: &str) -> String {
     format!("{relay}.mailrelay.internal")
-}
-
-/// DNSEndpoint with a SendingDomain's records, in the domain's namespace.
-pub fn dns_endpoint(domain: &str) -> String {
-    format!("{domain}-dns")
 }
 
 /// Secret with a SendingDomain's DKIM keys, in the domain's namespace.

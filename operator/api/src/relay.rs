@@ -254,15 +254,14 @@ pub struct Clients {
         .message("give addresses, spfIncludes or both, or remove egress")
 )]
 pub struct Egress {
-    /// Addresses that other mail servers see, IPv4 or IPv6, such as `192.0.2.25`, or networks, such as
-    /// `192.0.2.0/28` (at least /8 for IPv4 and /16 for IPv6): of a NAT gateway, of nodes, or of hosts that pods
-    /// share the network of. All of them: each has to pass, of a network every address.
+    /// Addresses that other mail servers see, IPv4 or IPv6, such as `192.0.2.25`: of a NAT gateway, of nodes,
+    /// or of hosts that pods share the network of. All of them: each has to pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(max = 49)))]
+    #[schemars(length(max = 16), inner(length(max = 45)))]
     #[x_kube(
         merge_strategy = ListMerge::Set,
-        validation = Rule::new("self.all(address, isIP(address) || (isCIDR(address) && int(address.split('/')[1]) >= (address.contains(':') ? 16 : 8)))")
-            .message("each entry must be an IPv4 or IPv6 address, such as 192.0.2.25, or a network, such as 192.0.2.0/28 (at least /8, for IPv6 /16)")
+        validation = Rule::new("self.all(address, isIP(address))")
+            .message("each entry must be an IPv4 or IPv6 address, such as 192.0.2.25")
     )]
     pub addresses: Vec<String>,
 

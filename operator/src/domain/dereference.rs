@@ -19,7 +19,7 @@ use super::judge::Facts;
 use super::keyring::Keyring;
 use super::records::{Answer, WantedRecord};
 use super::spf::Answers;
-use super::{own_keys, publish, tags, validate};
+use super::{own_keys, tags, validate};
 use crate::certificates::{self, SecretData};
 use crate::conditions::{self, Conditioned as _};
 use crate::context::Context;
@@ -45,8 +45,6 @@ pub(super) struct Seen {
     pub(super) terminating: bool,
     /// The relay's Secrets have no room for it.
     pub(super) lacks_room: bool,
-    /// What publishing rests on.
-    pub(super) publishing: publish::Seen,
     /// What DNS said.
     pub(super) check: Check,
     /// Of keys that wait to sign, where their records are seen.
@@ -86,7 +84,6 @@ pub(super) async fn run(
         lacks_room: context
             .programmed
             .lacks_room_for_domain(&domain.relay_key(), &claim),
-        publishing: publish::look(domain, context).await?,
         check: Check::default(),
         spread: BTreeMap::new(),
     };

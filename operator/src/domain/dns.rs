@@ -4,10 +4,9 @@
 //! most, whatever their time to live says: somebody waits for a record that was just published.
 
 mod authority;
-mod pace;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -36,8 +35,6 @@ const CONCURRENCY: usize = 4;
 /// domain.
 const MOST_RECORDS: usize = 64;
 const MOST_OCTETS: usize = 16 * 1024;
-/// Octets of all answers for a domain.
-const MOST_IN_ALL: usize = 64 * 1024;
 /// Answers in the resolver's cache, which may have 64 KiB each.
 const CACHE: u64 = 256;
 /// Longest time to live that is honoured.
@@ -67,8 +64,6 @@ pub struct Dns {
     authority_port: u16,
     /// Where records were seen, and when that was.
     spreads: Mutex<HashMap<String, (Spread, Instant)>>,
-    /// Of questions to authoritative servers.
-    pace: pace::Pace,
 }
 
 /// What was seen of a domain's records.
@@ -135,7 +130,6 @@ impl Dns {
             checks: Mutex::default(),
             authority_port: 53,
             spreads: Mutex::default(),
-            pace: pace::Pace::default(),
         })
     }
 
@@ -200,16 +194,11 @@ impl Dns {
                 let answer = self.look_up(&question).await;
                 (question, answer)
             });
-            let mut found: Vec<_> = stream::iter(lookups)
+            let found: Vec<_> = stream::iter(lookups)
                 .buffer_unordered(CONCURRENCY)
                 .collect()
                 .await;
-            // The same ones are always those for which there is no room.
-            found.sort_by(|(one, _), (other, _)| one.cmp(other));
-            for (question, answer) in found {
-                let answer = within(&answers, answer);
-                answers.insert(question, answer);
-            }
+            answers.extend(found);
         }
     }
 
@@ -221,15 +210,6 @@ impl Dns {
     /// Domains that are remembered.
     pub fn remembered(&self) -> usize {
         self.checks.lock().len()
-    }
-
-    /// Addresses of a host; none when nobody can tell.
-    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
-        let name = format!("{}.", host.trim_end_matches('.'));
-        match tokio::time::timeout(LOOKUP, self.resolver.lookup_ip(name)).await {
-            Ok(Ok(found)) => found.iter().collect(),
-            _ => Vec::new(),
-        }
     }
 
     async fn look_up(&self, question: &Question) -> Answer {
@@ -338,23 +318,6 @@ fn bounded(texts: Vec<String>) -> Answer {
             MOST_OCTETS / 1024
         )),
     }
-}
-
-/// The answer, if there is room for it beside `answers`: they are kept for as long as the domain.
-fn within(answers: &BTreeMap<Question, Answer>, answer: Answer) -> Answer {
-    let size = |answer: &Answer| match answer {
-        Answer::Records(texts) => texts.iter().map(String::len).sum(),
-        Answer::Failed(why) => why.len(),
-        Answer::None => 0,
-    };
-    let taken: usize = answers.values().map(size).sum();
-    if taken + size(&answer) <= MOST_IN_ALL || matches!(answer, Answer::Failed(_)) {
-        return answer;
-    }
-    Answer::Failed(format!(
-        "the answers for the domain have more than {} KiB",
-        MOST_IN_ALL / 1024
-    ))
 }
 
 /// Those that are not answered.

@@ -16,7 +16,7 @@ use crate::conditions::Verdict;
 const SHOWN: usize = 600;
 
 /// Types of records that are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// IPv4 addresses.
     A,
@@ -44,7 +44,7 @@ impl Kind {
 }
 
 /// What is asked of DNS.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Question {
     /// Full name in lower case, without a trailing dot.
     pub name: String,
@@ -148,16 +148,11 @@ pub(super) fn value(key: &SigningKey) -> String {
     format!("v=DKIM1; k={kind}; p={}", key.public)
 }
 
+/// Text of the record that revokes a key (RFC 6376 section 3.6.1: `p=` is empty). The kind is left out:
+/// whatever the key was, it is no more.
+const REVOKED: &str = "v=DKIM1; p=";
+
 impl WantedRecord {
-    /// Text of the record that revokes a key (RFC 6376 section 3.6.1: `p=` is empty). The kind is left out:
-    /// whatever the key was, it is no more.
-    pub(super) const REVOKED: &str = "v=DKIM1; p=";
-
-    /// Whether it says that a key is revoked.
-    pub(super) fn is_revocation(&self) -> bool {
-        self.purpose == DnsRecordPurpose::Dkim && self.value == Self::REVOKED
-    }
-
     /// The record of a key.
     pub(super) fn dkim(selector: &str, domain: &str, key: &SigningKey) -> Self {
         Self::of_selector(selector, domain, value(key))
@@ -165,7 +160,7 @@ impl WantedRecord {
 
     /// The record in place of that of a key that others may have.
     pub(super) fn revoked(selector: &str, domain: &str) -> Self {
-        Self::of_selector(selector, domain, Self::REVOKED.to_owned())
+        Self::of_selector(selector, domain, REVOKED.to_owned())
     }
 
     fn of_selector(selector: &str, domain: &str, value: String) -> Self {

@@ -12,8 +12,6 @@ mod walk;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use relay_config::Cidr;
-
 use super::records::{Answer, Kind, Question};
 use macros::Values;
 use parse::{Lengths, Mechanism, Qualifier, Record};
@@ -68,18 +66,12 @@ impl From<Stop> for Outcome {
     }
 }
 
-/// Evaluates the record of `domain` for every address of `clients`; `helo` is the name by which they greet. What
-/// a term lets through of a network only in part counts as not let through: it is doubt that is told of.
-pub(super) fn evaluate(clients: Cidr, domain: &str, helo: &str, answers: &Answers) -> Outcome {
+/// Evaluates the record of `domain` for `ip`; `helo` is the name by which the client greets.
+pub(super) fn evaluate(ip: IpAddr, domain: &str, helo: &str, answers: &Answers) -> Outcome {
     // What a socket calls an IPv4 address in an IPv6 one is an IPv4 address.
-    let ip = clients.address().to_canonical();
-    let shortened = clients.address().is_ipv6() && ip.is_ipv4();
-    let prefix = clients
-        .prefix()
-        .saturating_sub(if shortened { 96 } else { 0 });
+    let ip = ip.to_canonical();
     let mut evaluation = Evaluation {
         ip,
-        prefix,
         sender: domain,
         helo,
         answers,
@@ -105,19 +97,8 @@ fn unreadable(term: &str, domain: &str) -> String {
     format!("the record of {domain} has the term {term}, which is not valid")
 }
 
-/// How much of what is asked for a term speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Match {
-    None,
-    /// Some addresses of a network.
-    Part,
-    Whole,
-}
-
 struct Evaluation<'a> {
-    /// Of a network, one of its addresses.
     ip: IpAddr,
-    prefix: u8,
     sender: &'a str,
     helo: &'a str,
     answers: &'a Answers,
@@ -135,8 +116,7 @@ impl Evaluation<'_> {
             return Ok(Outcome::None);
         };
         for (qualifier, mechanism) in &record.directives {
-            let found = self.matches(mechanism, domain)?;
-            if found == Match::Whole || (found == Match::Part && *qualifier != Qualifier::Pass) {
+            if self.matches(mechanism, domain)? {
                 return Ok(match qualifier {
                     Qualifier::Pass => Outcome::Pass,
                     Qualifier::Fail => Outcome::Fail,
@@ -158,20 +138,20 @@ impl Evaluation<'_> {
         }
     }
 
-    fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<Match, Stop> {
+    fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<bool, Stop> {
         match mechanism {
-            Mechanism::All => Ok(Match::Whole),
-            Mechanism::Ip4(network, length) => Ok(self.lies_in((*network).into(), *length)),
-            Mechanism::Ip6(network, length) => Ok(self.lies_in((*network).into(), *length)),
+            Mechanism::All => Ok(true),
+            Mechanism::Ip4(network, length) => Ok(covers((*network).into(), *length, self.ip)),
+            Mechanism::Ip6(network, length) => Ok(covers((*network).into(), *length, self.ip)),
             Mechanism::Include(target) => {
                 self.count()?;
                 let target = self.expand(target, domain)?;
                 match self.check(&target)? {
-                    Outcome::Pass => Ok(Match::Whole),
+                    Outcome::Pass => Ok(true),
                     Outcome::None => Err(Stop::Permanent(format!(
                         "include:{target} leads to no SPF record"
                     ))),
-                    _ => Ok(Match::None),
+                    _ => Ok(false),
                 }
             }
             Mechanism::A(target, lengths) => {
@@ -190,54 +170,29 @@ impl Evaluation<'_> {
                 }
                 let host =
                     |record: &String| record.split(' ').next_back().map(str::to_ascii_lowercase);
-                let mut best = Match::None;
                 for host in hosts.iter().filter_map(host) {
-                    best = best.max(self.is_host(&host, *lengths, true)?);
-                    if best == Match::Whole {
-                        break;
+                    if self.is_host(&host, *lengths, true)? {
+                        return Ok(true);
                     }
                 }
-                Ok(best)
+                Ok(false)
             }
             Mechanism::Exists(target) => {
                 self.count()?;
                 let name = self.expand(target, domain)?;
-                let found = !self.ask_counted(&name, Kind::A)?.is_empty();
-                Ok(self.of_one(found))
+                Ok(!self.ask_counted(&name, Kind::A)?.is_empty())
             }
             Mechanism::Ptr(target) => {
                 self.count()?;
                 let target = self.target(target.as_ref(), domain)?;
                 let names = self.names(true)?;
-                let found = names.iter().any(|name| is_below(name, &target));
-                Ok(self.of_one(found))
+                Ok(names.iter().any(|name| is_below(name, &target)))
             }
         }
     }
 
-    /// What was found for one address says nothing of the others of its network.
-    fn of_one(&self, found: bool) -> Match {
-        let width = if self.ip.is_ipv4() { 32 } else { 128 };
-        match (found, self.prefix == width) {
-            (false, _) => Match::None,
-            (true, true) => Match::Whole,
-            (true, false) => Match::Part,
-        }
-    }
-
-    /// How much of what is asked for lies in a network.
-    fn lies_in(&self, network: IpAddr, length: u8) -> Match {
-        if covers(network, length, self.ip) && length <= self.prefix {
-            Match::Whole
-        } else if covers(network, length.min(self.prefix), self.ip) {
-            Match::Part
-        } else {
-            Match::None
-        }
-    }
-
     /// Whether the address is one of a host's.
-    fn is_host(&mut self, host: &str, lengths: Lengths, counted: bool) -> Result<Match, Stop> {
+    fn is_host(&mut self, host: &str, lengths: Lengths, counted: bool) -> Result<bool, Stop> {
         let (kind, length) = match self.ip {
             IpAddr::V4(_) => (Kind::A, lengths.four),
             IpAddr::V6(_) => (Kind::Aaaa, lengths.six),
@@ -247,9 +202,8 @@ impl Evaluation<'_> {
         } else {
             self.ask(host, kind)?
         };
-        let addresses = addresses.iter().filter_map(|text| text.parse().ok());
-        let found = addresses.map(|address| self.lies_in(address, length));
-        Ok(found.max().unwrap_or(Match::None))
+        let mut addresses = addresses.iter().filter_map(|text| text.parse().ok());
+        Ok(addresses.any(|address| covers(address, length, self.ip)))
     }
 
     /// Names of the address that lead back to it (section 5.5). Errors mean that there are none.
@@ -269,8 +223,8 @@ impl Evaluation<'_> {
         for name in names.iter().take(MOST_HOSTS) {
             let name = name.to_ascii_lowercase();
             match self.is_host(&name, exact, false) {
-                Ok(Match::Whole | Match::Part) => good.push(name),
-                Ok(Match::None) | Err(Stop::Temporary(_)) => {}
+                Ok(true) => good.push(name),
+                Ok(false) | Err(Stop::Temporary(_)) => {}
                 Err(stop) => return Err(stop),
             }
         }

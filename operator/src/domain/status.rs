@@ -20,7 +20,6 @@ use super::dereference::Seen;
 use super::dns::Spread;
 use super::judge::Facts;
 use super::keyring::{self, Keyring, StoredKey};
-use super::publish;
 use super::records::{self, Answer};
 use super::spf::Answers;
 use super::validate::{self, Judged};
@@ -82,7 +81,7 @@ pub(super) async fn run(
     };
     let pending = conditions::look_again(&judged.accepted, known, shown, now);
     let takes_over = takes_over(seen, applied, now);
-    Ok([next_check, pending, takes_over, applied.published.again]
+    Ok([next_check, pending, takes_over]
         .into_iter()
         .flatten()
         .min()
@@ -129,14 +128,12 @@ fn build(
     ];
     let message = "mail from the domain is accepted and signed, and its records are published";
     verdicts.push(conditions::ready(&verdicts, message));
-    verdicts.extend(publish::verdict(domain, &applied.published));
     let generation = domain.metadata.generation;
     let status = SendingDomainStatus {
         observed_generation: generation,
         conditions: conditions::merge(domain.conditions(), &verdicts, generation, now),
         dns_records: records,
         keys: keys(domain, seen, &keyring, now),
-        publication: applied.published.publication.clone(),
     };
     (status, verdicts)
 }
@@ -303,9 +300,6 @@ async fn tell(domain: &SendingDomain, context: &Context, applied: &Applied, verd
             applied.switched.join(", ")
         );
         events::normal(recorder, domain, "KeysRotated", RECONCILE, &note).await;
-    }
-    if let Some(left) = &applied.published.left {
-        events::warning(recorder, domain, publish::RECORDS_LEFT, RECONCILE, left).await;
     }
     events::transitions(recorder, domain, verdicts, |verdict| {
         events::unless_quiet(verdict, &QUIET)

@@ -17,7 +17,6 @@ use super::judge::{Facts, Judgement};
 use super::keyring::{self, Keyring, Plan, Wanted};
 use super::keys::SigningKey;
 use super::own_keys;
-use super::publish::{self, Planned};
 use super::records::{self, WantedRecord};
 use super::spf::Answers;
 use crate::certificates::SecretData;
@@ -208,34 +207,6 @@ fn retirement(relay: Option<&SmtpRelay>) -> SignedDuration {
 fn duration(text: &str) -> Option<SignedDuration> {
     let duration: relay_config::Duration = text.parse().ok()?;
     SignedDuration::try_from(duration.get()).ok()
-}
-
-/// What is to be published. Nothing is changed as long as the domain is another's, or its keys are not known.
-pub(super) fn publishing(
-    domain: &SendingDomain,
-    seen: &Seen,
-    judged: &Judged,
-    keyring: Option<&Keyring>,
-    now: Timestamp,
-) -> Planned {
-    let relay = seen.relay.as_deref();
-    let answers = &seen.check.answers;
-    // Most domains publish nothing, and there may be thousands.
-    let keyring = keyring.filter(|_| publish::setting(domain).is_some());
-    let shown = keyring.map_or_else(Vec::new, |keyring| records(domain, keyring, seen));
-    let wanted = keyring.map_or_else(Vec::new, |keyring| wanted(domain, keyring, relay, answers));
-    let is_accepted = may_make_keys(seen, &judged.accepted).is_ok();
-    let removed = judged.keys.iter().flat_map(|plan| plan.remove.clone());
-    let facts = publish::Facts {
-        domain,
-        is_open: is_accepted && judged.keys.is_ok() && !wanted.is_empty(),
-        wanted,
-        shown: &shown,
-        answers,
-        removed: removed.collect(),
-        retirement: retirement(relay),
-    };
-    publish::plan(&facts, now)
 }
 
 /// The records as the status shows them.

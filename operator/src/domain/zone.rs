@@ -19,16 +19,13 @@ pub(super) fn split(value: &str) -> Vec<String> {
 /// type; names in `value` are absolute without a final dot.
 pub(super) fn line(name: &str, kind: &str, value: &str) -> String {
     let data = match kind {
-        "TXT" => strings(value),
+        "TXT" => {
+            let strings: Vec<String> = split(value).iter().map(|text| quoted(text)).collect();
+            strings.join(" ")
+        }
         _ => format!("{value}."),
     };
     format!("{name}. IN {kind} {data}")
-}
-
-/// A text as quoted strings of at most 255 octets.
-pub(super) fn strings(value: &str) -> String {
-    let strings: Vec<String> = split(value).iter().map(|text| quoted(text)).collect();
-    strings.join(" ")
 }
 
 fn quoted(text: &str) -> String {

@@ -23,7 +23,7 @@ fn relays(rows: &[(&str, &[&str])]) -> Value {
 async fn o7_an_uninstall_takes_our_finalizer_off_and_leaves_others() {
     tokio::time::pause();
     let (client, mut server) = pair();
-    let api = Api::<SmtpRelay>::all(client.clone());
+    let api = Api::all(client.clone());
     let held: &[(&str, &[&str])] = &[
         (
             "outbox",
@@ -55,7 +55,7 @@ async fn o7_an_uninstall_takes_our_finalizer_off_and_leaves_others() {
 #[tokio::test]
 async fn a_cluster_without_the_kind_has_nothing_to_release() {
     let (client, mut server) = pair();
-    let api = Api::<SmtpRelay>::all(client.clone());
+    let api = Api::all(client.clone());
     let missing = failure(404, "NotFound");
     let (released, _) = tokio::join!(
         release(&client, &api, None),
@@ -68,7 +68,7 @@ async fn a_cluster_without_the_kind_has_nothing_to_release() {
 async fn o7_an_uninstall_leaves_relays_of_another_operator_and_gives_its_own_time_to_stop() {
     tokio::time::pause();
     let (client, mut server) = pair();
-    let api = Api::<SmtpRelay>::all(client.clone());
+    let api = Api::all(client.clone());
     let finalizer: &[&str] = &["mailrelay.dev/finalizer"];
     let rows = [
         ("ours", finalizer),

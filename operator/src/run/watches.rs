@@ -169,7 +169,7 @@ fn of_relay(relay: &SmtpRelay) -> Vec<Index> {
 
 fn of_domain(domain: &SendingDomain) -> Vec<Index> {
     let namespace = domain.namespace().unwrap_or_default();
-    let brought = crate::domain::named_secrets(domain).chain(crate::domain::tsig_secret(domain));
+    let brought = crate::domain::named_secrets(domain);
     let brought = brought.map(|name| Index::Secret(namespace.clone(), name.to_owned()));
     attached(domain, dkim_secret(&domain.name_any()))
         .into_iter()

@@ -63,7 +63,6 @@ impl Api {
             backoff: crate::kubernetes::backoff::Backoff::default(),
             key_maker: Arc::default(),
             dns: crate::domain::dns::Dns::new(&[([127, 0, 0, 1], 9).into()]).unwrap(),
-            publishing: crate::domain::publish::Attempts::default(),
             programmed: crate::render::Programmed::default(),
             issuers: crate::issuers::IssuerKeys::default(),
             admin: crate::relay::admin::AdminClients::default(),

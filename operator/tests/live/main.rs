@@ -13,5 +13,4 @@ mod kills;
 mod leader;
 mod manifests;
 mod objects;
-mod publish;
 mod scale;

@@ -15,21 +15,6 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The address that the network was written with; bits beyond the prefix may be set.
-    pub const fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// Bits that all of its addresses share.
-    pub const fn prefix(&self) -> u8 {
-        self.prefix
-    }
-
-    /// Whether it is one address.
-    pub const fn is_lone(&self) -> bool {
-        self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
-    }
-
     /// Whether `address` lies in the network. An IPv4-mapped IPv6 address counts as IPv4, since
     /// that is how IPv4 clients appear on a dual-stack socket.
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -71,10 +71,6 @@ impl Dns {
 
     async fn look_everywhere(&self, name: &str, fits: impl Fn(&Answer) -> bool) -> Spread {
         let servers = self.authorities(name).await;
-        // What others run is asked in measure, however many domains there are; it is nothing that is in a hurry.
-        if !self.pace.take(servers.len(), Instant::now()) {
-            return Spread::Unknown;
-        }
         let asked = servers.into_iter().map(|(server, addresses)| async move {
             let answer = self.ask_server(&addresses, name).await;
             (server, answer)

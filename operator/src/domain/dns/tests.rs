@@ -259,21 +259,3 @@ async fn what_answers_lead_to_is_asked_for_too_and_is_bounded() {
         .await;
     assert!(check.answers.len() <= 2 * MOST_QUESTIONS + 1);
 }
-
-#[test]
-fn answers_of_a_domain_are_bounded_in_all() {
-    let question = |number: usize| Question::new(&format!("n{number}.example"), Kind::Txt);
-    let large = || Answer::Records(vec!["x".repeat(15 * 1024)]);
-    let mut answers = BTreeMap::new();
-    for number in 0..10 {
-        let answer = within(&answers, large());
-        answers.insert(question(number), answer);
-    }
-    let kept = answers
-        .values()
-        .filter(|answer| **answer == large())
-        .count();
-    assert_eq!(kept, 4);
-    assert!(matches!(&answers[&question(9)], Answer::Failed(why) if why.contains("64 KiB")));
-    assert_eq!(within(&answers, Answer::None), Answer::None);
-}

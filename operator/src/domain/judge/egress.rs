@@ -1,8 +1,8 @@
 //! From where mail of a relay leaves, and whether SPF records let it.
 
-use operator_api::{DnsRecordState, SmtpRelay};
+use std::net::IpAddr;
 
-use relay_config::Cidr;
+use operator_api::{DnsRecordState, SmtpRelay};
 
 use super::{Facts, Judgement, LONGEST, PUBLISH};
 use crate::domain::bounces;
@@ -13,7 +13,7 @@ use crate::domain::spf::{self, Answers, Outcome};
 /// others see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::domain) struct Egress<'a> {
-    addresses: Vec<Cidr>,
+    addresses: Vec<IpAddr>,
     includes: Vec<&'a str>,
     helo: &'a str,
 }
@@ -83,7 +83,7 @@ impl<'a> Egress<'a> {
 /// What an SPF record does not let through.
 #[derive(Default)]
 struct Refused<'a> {
-    addresses: Vec<Cidr>,
+    addresses: Vec<IpAddr>,
     includes: Vec<&'a str>,
     /// Why the record cannot be evaluated.
     broken: Option<String>,
@@ -101,10 +101,7 @@ impl Refused<'_> {
         }
         if let Some(address) = self.addresses.first() {
             let qualifier = self.qualifier.unwrap_or("?");
-            if address.is_lone() {
-                return format!("does not let {} send ({qualifier})", address.address());
-            }
-            return format!("does not let all of {address} send ({qualifier})");
+            return format!("does not let {address} send ({qualifier})");
         }
         let include = self.includes.first().copied().unwrap_or_default();
         format!("does not include {include}")

@@ -5,8 +5,6 @@
 
 use std::net::IpAddr;
 
-use relay_config::Cidr;
-
 use super::parse::{self, is_all, is_spf, modifier};
 
 /// One record out of those that `texts` holds, which lets `addresses` send and includes `includes`.
@@ -15,16 +13,14 @@ use super::parse::{self, is_all, is_spf, modifier};
 /// nobody here knows who else sends.
 pub(in crate::domain) fn record_with(
     texts: &[String],
-    addresses: &[Cidr],
+    addresses: &[IpAddr],
     includes: &[&str],
 ) -> String {
     let own = addresses
         .iter()
-        .map(|network| match network.address().to_canonical() {
-            IpAddr::V4(address) if network.is_lone() => format!("ip4:{address}"),
-            IpAddr::V6(address) if network.is_lone() => format!("ip6:{address}"),
-            _ if network.address().is_ipv4() => format!("ip4:{network}"),
-            _ => format!("ip6:{network}"),
+        .map(|address| match address.to_canonical() {
+            IpAddr::V4(address) => format!("ip4:{address}"),
+            IpAddr::V6(address) => format!("ip6:{address}"),
         });
     let included = includes.iter().map(|domain| format!("include:{domain}"));
     let mut joined: Vec<String> = own.chain(included).collect();

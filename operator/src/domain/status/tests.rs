@@ -25,7 +25,6 @@ pub(super) fn seen() -> Seen {
         own: BTreeMap::new(),
         terminating: false,
         lacks_room: false,
-        publishing: publish::Seen::default(),
         check: Check::default(),
         spread: BTreeMap::new(),
     }
@@ -40,7 +39,6 @@ pub(super) fn applied() -> Applied {
     let key = keys::parse(KEY.as_bytes()).unwrap();
     let made = BTreeMap::from([("mail-e1".to_owned(), key)]);
     Applied {
-        published: publish::Published::default(),
         data: Some(keyring::apply(&BTreeMap::new(), &plan, &made, now())),
         made: Vec::new(),
         switched: Vec::new(),
@@ -114,7 +112,6 @@ fn a_domain_is_ready_when_all_is_in_place() {
 #[test]
 fn ready_follows_the_first_condition_that_does_not_hold() {
     let nothing = || Applied {
-        published: publish::Published::default(),
         data: None,
         made: Vec::new(),
         switched: Vec::new(),
@@ -365,7 +362,6 @@ fn with_successor() -> Applied {
     let key = keys::parse(KEY.as_bytes()).unwrap();
     let made = ["mail-e1", "mail-e2"].map(|selector| (selector.to_owned(), key.clone()));
     Applied {
-        published: publish::Published::default(),
         data: Some(keyring::apply(&BTreeMap::new(), &plan, &made.into(), now())),
         made: Vec::new(),
         switched: Vec::new(),

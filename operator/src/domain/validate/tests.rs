@@ -31,7 +31,6 @@ fn seen(relay: Option<SmtpRelay>) -> Seen {
         own: BTreeMap::new(),
         terminating: false,
         lacks_room: false,
-        publishing: publish::Seen::default(),
         check: Check::default(),
         spread: BTreeMap::new(),
     }
