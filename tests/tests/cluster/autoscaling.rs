@@ -5,11 +5,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mailrelay_tests::clients::Mail;
 use mailrelay_tests::cluster::not_run;
-use mailrelay_tests::namespace::Kind;
-use mailrelay_tests::process::checkout;
+use mailrelay_tests::namespace::{Kind, text};
+use mailrelay_tests::process::{Run, checkout};
 use mailrelay_tests::scenario::{self, PATIENCE, RELAY, Scenario};
+use mailrelay_tests::wait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -165,9 +168,11 @@ async fn adapter(scenario: &Scenario) -> anyhow::Result<Child> {
         "subjects": [{"kind": "ServiceAccount", "namespace": "kube-system",
             "name": "horizontal-pod-autoscaler"}],
     });
-    for object in [service, endpoints, registration, rights, binding] {
+    for object in [service, endpoints, rights, binding] {
         scenario.namespace.apply(&object.to_string()).await?;
     }
+    is_routed(scenario, &bundle).await?;
+    scenario.namespace.apply(&registration.to_string()).await?;
     let waited = scenario
         .cluster
         .kubectl()
@@ -182,4 +187,28 @@ async fn adapter(scenario: &Scenario) -> anyhow::Result<Child> {
         return Err(error.context(said?.said()));
     }
     Ok(child)
+}
+
+/// Waits until the Service leads to the adapter. The API server keeps its first connection: one that went
+/// elsewhere, before the node knew of the Service, would be asked for minutes.
+async fn is_routed(scenario: &Scenario, bundle: &str) -> anyhow::Result<()> {
+    let namespace = &scenario.namespace;
+    let service = namespace.get(Kind::Service, ADAPTER).await?;
+    let address = text(&service.context("no Service")?, "/spec/clusterIP")?;
+    let authority = tempfile::NamedTempFile::new()?;
+    std::fs::write(&authority, STANDARD.decode(bundle.trim())?)?;
+    let name = format!("{ADAPTER}.{}.svc", namespace.name);
+    let target = format!("{address}:443");
+    wait::until("the Service of the adapter", PATIENCE, || async {
+        Run::new("openssl")
+            .args(["s_client", "-connect", &target, "-servername", &name])
+            .args(["-verify_hostname", &name, "-verify_return_error", "-CAfile"])
+            .arg(authority.path())
+            .limit(Duration::from_secs(5))
+            .succeed()
+            .await
+            .map_err(|error| error.to_string())
+    })
+    .await?;
+    Ok(())
 }
