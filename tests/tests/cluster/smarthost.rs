@@ -58,7 +58,13 @@ async fn mail_waits_for_the_right_password_of_a_smarthost_and_goes_once_its_secr
 
         // It was tried, waits, and the condition says why.
         let branch = namespace
-            .condition(Kind::SmtpRelay, BRANCH, "EgressHealthy", "False", PATIENCE)
+            .condition(
+                Kind::SmtpRelay,
+                BRANCH,
+                "EgressHealthy",
+                "False",
+                2 * PATIENCE,
+            )
             .await?;
         let egress = condition(&branch, "EgressHealthy").context("no condition")?;
         ensure!(egress["reason"] == "LoginRefused", "{egress}");
@@ -69,14 +75,20 @@ async fn mail_waits_for_the_right_password_of_a_smarthost_and_goes_once_its_secr
         let right = json!({"stringData": {"password": password}});
         namespace.patch(Kind::Secret, "upstream", &right).await?;
         let customer = scenario.customer();
-        let delivered = scenario.receiver.expect(&customer, 1, PATIENCE).await?;
+        let delivered = scenario.receiver.expect(&customer, 1, 2 * PATIENCE).await?;
         let received = delivered[0].header("Received");
         ensure!(
             received.iter().any(|line| line.contains(BRANCH)) && received.len() >= 2,
             "{received:?}"
         );
         namespace
-            .condition(Kind::SmtpRelay, BRANCH, "EgressHealthy", "True", PATIENCE)
+            .condition(
+                Kind::SmtpRelay,
+                BRANCH,
+                "EgressHealthy",
+                "True",
+                2 * PATIENCE,
+            )
             .await?;
         Ok(())
     })
