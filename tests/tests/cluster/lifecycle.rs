@@ -8,7 +8,7 @@ use mailrelay_tests::clients::Mail;
 use mailrelay_tests::cluster::OPERATOR_NAMESPACE;
 use mailrelay_tests::namespace::{Kind, condition, text};
 use mailrelay_tests::scenario::{self, CREDENTIAL, DOMAIN, PATIENCE, RELAY, Scenario};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What the operator makes for a relay.
 const MADE: [Kind; 8] = [
@@ -223,13 +223,7 @@ async fn o7_o8_a_namespace_goes_with_a_relay_whose_mail_waits_and_nothing_is_mad
         ensure!(outcome.accepted, "{outcome:?}");
         let namespace = &scenario.namespace;
         namespace.remove(Kind::SmtpRelay, RELAY).await?;
-        let draining = |relay: Option<&Value>| {
-            let ready = relay.and_then(|relay| condition(relay, "Ready"));
-            ready.is_some_and(|ready| ready["reason"] == "Draining")
-        };
-        namespace
-            .watch(Kind::SmtpRelay, RELAY, "it drains", PATIENCE, draining)
-            .await?;
+        crate::waiting::reason(scenario, "Draining").await?;
 
         let deleted = Instant::now();
         namespace.delete().await?;
